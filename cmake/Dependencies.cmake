@@ -1,0 +1,33 @@
+# Every library we stand on, from Debian 12. Targets name what they use; nothing is global.
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(hwy REQUIRED)
+find_package(dnnl REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS headers)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+
+# Debian's Gloo exports no installed target; its header and library are in the default paths.
+find_path(GLOO_INCLUDE gloo/context.h REQUIRED)
+find_library(GLOO_LIBRARY gloo PATHS /usr/lib REQUIRED)
+add_library(gloo_library INTERFACE)
+target_link_libraries(gloo_library INTERFACE ${GLOO_LIBRARY})
+target_include_directories(gloo_library SYSTEM INTERFACE ${GLOO_INCLUDE})
+
+# Header-only.
+find_path(NLOHMANN_JSON_INCLUDE nlohmann/json.hpp REQUIRED)
+
+if(SWITCHYARD_BUILD_SERVER)
+  find_package(Protobuf REQUIRED)
+  find_package(gRPC REQUIRED)
+  find_package(prometheus-cpp REQUIRED)
+  find_package(OpenSSL REQUIRED)
+  find_path(CLI11_INCLUDE CLI/CLI.hpp REQUIRED)
+endif()
+if(SWITCHYARD_BUILD_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(SWITCHYARD_BUILD_BENCH)
+  find_package(benchmark REQUIRED)
+endif()

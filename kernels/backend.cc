@@ -1,0 +1,11 @@
+#include "kernels/backend.h"
+
+namespace switchyard {
+
+absl::StatusOr<Tensor> Backend::AllocateTensor(DType dtype, Shape shape) {
+  absl::StatusOr<Buffer> buffer = Allocate(static_cast<size_t>(shape.num_elements()) * SizeOf(dtype));
+  if (!buffer.ok()) return buffer.status();
+  return Tensor(*std::move(buffer), dtype, shape);
+}
+
+}  // namespace switchyard
