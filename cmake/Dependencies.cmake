@@ -3,7 +3,6 @@ find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(hwy REQUIRED)
-find_package(dnnl REQUIRED)
 find_package(Boost 1.81 REQUIRED COMPONENTS headers)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
@@ -14,6 +13,13 @@ find_library(GLOO_LIBRARY gloo PATHS /usr/lib REQUIRED)
 add_library(gloo_library INTERFACE)
 target_link_libraries(gloo_library INTERFACE ${GLOO_LIBRARY})
 target_include_directories(gloo_library SYSTEM INTERFACE ${GLOO_INCLUDE})
+
+# Debian's dnnl package file asks for OpenCL's development files, which the CPU engine does not need.
+find_path(DNNL_INCLUDE dnnl.hpp REQUIRED)
+find_library(DNNL_LIBRARY dnnl REQUIRED)
+add_library(dnnl_library INTERFACE)
+target_link_libraries(dnnl_library INTERFACE ${DNNL_LIBRARY})
+target_include_directories(dnnl_library SYSTEM INTERFACE ${DNNL_INCLUDE})
 
 # Header-only.
 find_path(NLOHMANN_JSON_INCLUDE nlohmann/json.hpp REQUIRED)
