@@ -1,0 +1,39 @@
+// How the processes of one server find each other: torchrun's convention.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "parallel/communicator.h"
+
+namespace switchyard {
+
+// Every process brings its own number of ranks (one per local GPU or CPU share); ranks are numbered by process.
+struct LaunchSpec {
+  std::string master_addr = "127.0.0.1";
+  int master_port = 29500;
+  int num_processes = 1;  // WORLD_SIZE
+  int process_idx = 0;    // RANK
+  int num_local_ranks = 1;
+  absl::Duration connect_timeout = absl::Minutes(5);      // for all processes to appear
+  absl::Duration collective_timeout = absl::Seconds(60);  // for one collective
+  std::string job;  // a fingerprint of what must agree (model, attention, ...); a mismatch is refused, both shown
+};
+
+// The ranks of this process: a communicator for the data plane and one for control messages, each per local rank.
+struct LocalRanks {
+  int first_rank = 0;
+  int world_size = 1;
+  std::vector<std::unique_ptr<Communicator>> data;     // [num_local_ranks]
+  std::vector<std::unique_ptr<Communicator>> control;  // [num_local_ranks], across the same ranks
+};
+
+// Shared memory when there is one process, else Gloo over TCP after a rendezvous at master_addr:master_port, where
+// process 0 listens. Blocks until all are connected. DEADLINE_EXCEEDED names the processes that are missing;
+// FAILED_PRECONDITION shows both `job`s that differ.
+absl::StatusOr<LocalRanks> ConnectRanks(const LaunchSpec& spec);
+
+}  // namespace switchyard
