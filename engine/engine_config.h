@@ -1,0 +1,50 @@
+// Everything an engine is made from.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "kernels/device.h"
+#include "parallel/exchange_strategy.h"
+
+namespace switchyard {
+
+enum class AttentionParallelism {
+  kReplicated,      // attention weights on every rank, sequences divided among ranks
+  kTensorParallel,  // heads divided among ranks
+};
+const char* Name(AttentionParallelism mode);  // "replicated", "tensor-parallel"
+
+// torchrun's variables; see parallel/launch.h.
+struct LaunchConfig {
+  std::string master_addr = "127.0.0.1";
+  int master_port = 29500;
+  int num_processes = 1;
+  int process_idx = 0;
+};
+
+struct EngineConfig {
+  std::string model_dir;
+  DeviceKind device = DeviceKind::kCpu;
+  int num_local_ranks = 1;  // CPU ranks of this process
+  std::vector<int> gpus;    // device kCuda: one rank per entry
+  LaunchConfig launch;
+  AttentionParallelism attention = AttentionParallelism::kReplicated;
+  std::optional<ExchangeStrategy> exchange;  // none: auto
+  int num_threads = 0;                       // CPU threads of this process, shared by its ranks; 0: all cores
+
+  int64_t max_model_len = 0;        // 0: max_position_embeddings
+  int64_t kv_cache_bytes = 0;       // per rank; 0: enough for max_running_requests of a typical length, within memory
+  int64_t max_batch_tokens = 2048;  // per step, all ranks together
+  int64_t max_running_requests = 256;
+  int64_t max_queued_requests = 4096;
+  int64_t page_size = 16;          // tokens per KV page
+  bool reference_kernels = false;  // plain loops, for checking the fast ones
+  uint64_t seed = 0;               // of requests that bring none; 0: from the clock
+  absl::Duration collective_timeout = absl::Seconds(60);
+};
+
+}  // namespace switchyard

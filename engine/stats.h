@@ -1,0 +1,60 @@
+// Counters of an engine, read as one consistent snapshot. Names follow the metrics of API.md.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace switchyard {
+
+// Cumulative histogram with fixed upper bounds (seconds); the last bucket is +infinity.
+class Histogram {
+ public:
+  Histogram() = default;
+  explicit Histogram(std::vector<double> bounds) : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
+  void Observe(double value);
+  const std::vector<double>& bounds() const { return bounds_; }
+  const std::vector<uint64_t>& counts() const { return counts_; }  // per bucket, not cumulative; [bounds + 1]
+  double sum() const { return sum_; }
+  uint64_t count() const { return count_; }
+
+ private:
+  std::vector<double> bounds_;
+  std::vector<uint64_t> counts_;
+  double sum_ = 0;
+  uint64_t count_ = 0;
+};
+
+struct EngineStats {
+  int64_t num_requests_running = 0;
+  int64_t num_requests_waiting = 0;
+  int64_t kv_pages_total = 0;  // all ranks together
+  int64_t kv_pages_used = 0;
+  uint64_t num_steps = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t generation_tokens = 0;
+  uint64_t num_preemptions = 0;
+  uint64_t requests_stop = 0;  // finished, by reason
+  uint64_t requests_length = 0;
+  uint64_t requests_abort = 0;
+  uint64_t requests_error = 0;
+  Histogram time_to_first_token;
+  Histogram inter_token_latency;
+  Histogram time_per_output_token;
+  Histogram e2e_latency;
+  Histogram queue_time;
+  Histogram prefill_time;
+  Histogram decode_time;
+
+  // Expert routing since start: [layers][experts] tokens.
+  std::vector<std::vector<uint64_t>> expert_tokens;
+  // Busiest rank's routed tokens over the mean, per layer, since start.
+  std::vector<double> rank_load_max_over_mean;
+  double dispatch_seconds = 0;  // of rank 0, summed over layers and steps
+  double expert_seconds = 0;
+  double combine_seconds = 0;
+  std::array<uint64_t, 3> exchange_bytes = {};  // indexed by ExchangeStrategy: payload that rank 0 sent
+};
+
+}  // namespace switchyard
