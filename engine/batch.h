@@ -55,6 +55,7 @@ struct StepOutput {
   double dispatch_seconds = 0;          // over all layers
   double expert_seconds = 0;
   double combine_seconds = 0;
+  uint64_t exchange_bytes = 0;  // payload that this rank sent to others in dispatch and combine
 };
 
 }  // namespace switchyard

@@ -20,8 +20,9 @@ class PageLease {
 
   std::span<const int32_t> pages() const { return pages_; }
   int64_t size() const { return static_cast<int64_t>(pages_.size()); }
-  // Adds `count` pages, all or none.
+  // Adds `count` >= 0 pages, all or none: false and unchanged if the allocator has fewer.
   bool Grow(int64_t count);
+  // Returns all pages; the lease may grow again.
   void Clear();
 
  private:

@@ -44,6 +44,9 @@ struct GenerationRequest {
   int32_t num_prompt_logprobs = -1;  // likewise for the prompt
   bool skip_special_tokens = true;
   bool detokenize = true;  // false: no text, and no stop strings
+  // Whether the text goes on from the prompt's. False: it is a text of its own, as the answer in a chat is, and the
+  // space that would join it to the prompt is left out.
+  bool text_continues_prompt = true;
 };
 
 // One generated token. `text` is what could be sent once it was known; see Detokenizer.

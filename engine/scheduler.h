@@ -1,16 +1,21 @@
 // Continuous batching: which tokens of which sequences the next step computes.
 //
-// Rules: sequences that already run come first, in order of arrival, so that nothing admitted starves; a decoding
-// sequence takes one token of the budget, a prefilling one as much of its rest as is left (chunked prefill). Waiting
-// sequences are admitted first come, first served while tokens, pages and places are left. When pages run out, the
-// latest arrival in that KV domain gives its pages back and waits at the front of the queue, to be recomputed.
+// Rules: sequences that already run come first, decoding ones before prefilling ones, each in order of arrival. A
+// decoding sequence takes one token of the budget, a prefilling one as much of its rest as is left (chunked prefill).
+// No more sequences run than the budget has tokens: so every decoding sequence advances in every step, and so does the
+// first prefilling one.
+// Waiting sequences are then admitted strictly first come, first served while tokens, pages and places are left; pages
+// are left if all known tokens of those admitted fit, and one page more for each that may outgrow them.
+// When pages run out, the latest arrival in that KV domain gives its pages back and waits at its place in the queue,
+// before all that never ran, to be recomputed, perhaps in another domain; such a step admits nothing. The earliest
+// arrival of all is never preempted, so that every sequence ends.
+//
 // Not thread-safe: belongs to the engine's thread.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -44,12 +49,16 @@ class Scheduler {
  public:
   explicit Scheduler(const SchedulerConfig& config);
 
-  // Whether a sequence of that many tokens can ever run; INVALID_ARGUMENT with need, have and the flag that helps.
-  absl::Status CanEverRun(int64_t max_tokens) const;
+  // Whether a sequence can ever run that comes to hold the keys and values of that many tokens; INVALID_ARGUMENT with
+  // need, have and the flag that helps.
+  absl::Status CanEverRun(int64_t max_cached_tokens) const;
+  // CHECKs CanEverRun(sequence->max_cached_tokens()), which guarantees that a sequence alone always fits.
   void Add(std::unique_ptr<Sequence> sequence);
-  // Empty when there is nothing to do. The batch's `step` and `exchange` are the caller's to set.
+  // Empty only when there is nothing to do; else Advance follows before the next Schedule. The batch's `step` and
+  // `exchange` are the caller's to set. The step's pointers are valid until RemoveFinished.
   ScheduledStep Schedule(absl::Time now);
-  // After a step: advances what the step computed. Call before the results are given to the sequences.
+  // After a step: advances what the last Schedule planned; of `step` only the sequences matter. Call before the results
+  // are given to the sequences.
   void Advance(const ScheduledStep& step);
   // Drops sequences that have finished; their pages return at once.
   void RemoveFinished();
@@ -66,10 +75,43 @@ class Scheduler {
   uint64_t num_preemptions() const { return num_preemptions_; }
 
  private:
+  struct Entry {
+    std::unique_ptr<Sequence> sequence;
+    uint64_t arrival = 0;
+    int64_t num_planned = 0;  // tokens in the step under way
+    bool running = false;
+  };
+  using Queue = std::deque<std::unique_ptr<Entry>>;  // in order of arrival
+  // What the step under way has left.
+  struct Budget {
+    int64_t tokens = 0;
+    int64_t score_rows = 0;
+  };
+  // What a KV domain has left for newcomers.
+  struct Room {
+    int64_t pages = 0;
+    int64_t planned_tokens = 0;
+  };
+
+  static void Insert(std::unique_ptr<Entry> entry, Queue& queue);
+  int64_t PagesFor(int64_t num_tokens) const { return (num_tokens + config_.page_size - 1) / config_.page_size; }
+  void PlanRunning(Budget& budget);
+  bool GrowPages(Entry& entry, int64_t num_tokens);
+  void Preempt(Entry& entry);
+  void Admit(absl::Time now, Budget& budget);
+  // Pages that the known tokens of a running sequence will take, and one to grow where it may outgrow them.
+  int64_t Reservation(const Sequence& sequence) const;
+  std::vector<Room> Rooms() const;
+  // The domain for a newcomer of `num_pages`; -1: none has room.
+  int ChooseDomain(const std::vector<Room>& rooms, int64_t num_pages) const;
+  void Plan(Entry& entry, int64_t num_tokens, Budget& budget);
+  ScheduledStep BuildStep() const;
+
   const SchedulerConfig config_;
-  std::vector<std::unique_ptr<PageAllocator>> domains_;
-  std::deque<std::unique_ptr<Sequence>> waiting_;
-  std::vector<std::unique_ptr<Sequence>> running_;  // in order of arrival
+  std::vector<std::unique_ptr<PageAllocator>> domains_;  // outlives the leases in the queues below
+  Queue waiting_;
+  Queue running_;
+  uint64_t num_arrivals_ = 0;
   uint64_t num_preemptions_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace switchyard {
@@ -13,6 +14,7 @@ class Histogram {
  public:
   Histogram() = default;
   explicit Histogram(std::vector<double> bounds) : bounds_(std::move(bounds)), counts_(bounds_.size() + 1) {}
+  // Counts `value` in the first bucket whose bound is not below it.
   void Observe(double value);
   const std::vector<double>& bounds() const { return bounds_; }
   const std::vector<uint64_t>& counts() const { return counts_; }  // per bucket, not cumulative; [bounds + 1]
@@ -20,8 +22,8 @@ class Histogram {
   uint64_t count() const { return count_; }
 
  private:
-  std::vector<double> bounds_;
-  std::vector<uint64_t> counts_;
+  std::vector<double> bounds_;  // ascending
+  std::vector<uint64_t> counts_ = std::vector<uint64_t>(1);
   double sum_ = 0;
   uint64_t count_ = 0;
 };

@@ -20,7 +20,8 @@ struct LogitBias {
 };
 
 // Order of operations, as in vLLM and Hugging Face: bias, repetition penalty (prompt and output), presence and
-// frequency penalties (output only), temperature, top-k, top-p, min-p, draw.
+// frequency penalties (output only), temperature, top-k, top-p, min-p, draw. Exactly top_k tokens are kept, the lowest
+// ids among equals. Logits of +infinity count as NaN.
 struct SamplingRow {
   float temperature = 1.0f;         // 0: the most likely token, lowest id first among equals
   int32_t top_k = 0;                // 0: all
@@ -53,7 +54,7 @@ struct SampledToken {
 // Scores a known next token instead of drawing one.
 struct ScoringRow {
   int32_t target = -1;           // -1: no known next token (the last position of a text); logprob is then 0
-  int32_t num_top_logprobs = 0;  // the n most likely besides the target
+  int32_t num_top_logprobs = 0;  // the n most likely, the target among them if it is one
 };
 
 struct ScoredToken {

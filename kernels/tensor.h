@@ -65,8 +65,9 @@ class BasicTensorView {
 
   BasicTensorView() = default;
   BasicTensorView(Void* data, DType dtype, Shape shape) : data_(data), shape_(shape), dtype_(dtype) {}
-  // A writable view is readable.
-  BasicTensorView(const BasicTensorView<void>& other) requires std::is_const_v<Void>
+  // A writable view is readable. A template, because a plain one would be the writable view's own copy constructor.
+  template <typename Other>
+  requires(std::is_const_v<Void>&& std::is_same_v<Other, void>) BasicTensorView(const BasicTensorView<Other>& other)
       : data_(other.data()), shape_(other.shape()), dtype_(other.dtype()) {}
   template <typename T>
   static BasicTensorView Of(std::span<T> values) {

@@ -1,10 +1,13 @@
 // Collectives among the ranks of one model.
 //
 // Every rank calls the same collectives in the same order from one thread of its own; a call returns when this rank's
-// part is done (for a GPU: queued on the rank's stream). Buffers are on the rank's device. Reductions are sums in
-// float32, added in rank order, so every rank holds the same bits afterwards.
+// part is done (for a GPU: queued on the rank's stream). Buffers are on the rank's device, and what a call receives
+// into must not overlap what it sends. Reductions are sums in float32, added in rank order, so every rank holds the
+// same bits afterwards, whatever the transport.
+// The time limit of a collective runs from its call to its return; idle time between calls does not count.
 // Any failure (peer lost, time limit, mismatched size, Abort) is a Status that names the rank where that is known
 // (UNAVAILABLE, DEADLINE_EXCEEDED or INTERNAL); after one, every further call fails at once with the same Status.
+// Arguments that contradict each other on one rank are a programmer's error and CHECK.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +21,17 @@
 
 namespace switchyard {
 
+// One tensor of a grouped collective: what this rank sends and where it receives.
+struct Transfer {
+  ConstTensorView send;
+  TensorView recv;
+};
+
 class Communicator {
  public:
+  // Tensors that one grouped collective can carry.
+  static constexpr size_t kMaxTransfers = 4;
+
   virtual ~Communicator() = default;
 
   virtual int rank() const = 0;
@@ -32,14 +44,30 @@ class Communicator {
   virtual absl::Status Broadcast(TensorView data, int root) = 0;
   // data[i] = sum over ranks; float32.
   virtual absl::Status AllReduceSum(TensorView data) = 0;
-  // recv [size * n, ...] = the ranks' send [n, ...] in rank order.
-  virtual absl::Status AllGather(ConstTensorView send, TensorView recv) = 0;
   // recv [n, ...] = sum over ranks of block rank() of their send [size * n, ...]; float32.
   virtual absl::Status ReduceScatterSum(ConstTensorView send, TensorView recv) = 0;
-  // Rows of equal width; send_rows[r] consecutive rows go to rank r, recv_rows[r] rows come from rank r; both sides in
-  // rank order without gaps. recv_rows must match what the peers send.
-  virtual absl::Status AllToAllRows(ConstTensorView send, std::span<const int64_t> send_rows, TensorView recv,
-                                    std::span<const int64_t> recv_rows) = 0;
+
+  // The two collectives that carry several tensors at once, for the latency of one: a token's row travels with its
+  // slots and weights. (NCCL has the same idea in ncclGroupStart and ncclGroupEnd.)
+  //
+  // For each transfer: recv [size * n, ...] = the ranks' send [n, ...] in rank order.
+  virtual absl::Status AllGatherGroup(std::span<const Transfer> transfers) = 0;
+  // For each transfer, with rows of its own width: send_rows[r] consecutive rows of `send` go to rank r, recv_rows[r]
+  // rows of `recv` come from rank r; both sides in rank order without gaps. The counts, [size] each, are host memory
+  // and apply to every transfer; recv_rows must match what the peers send.
+  virtual absl::Status AllToAllRowsGroup(std::span<const Transfer> transfers, std::span<const int64_t> send_rows,
+                                         std::span<const int64_t> recv_rows) = 0;
+
+  // The same with one tensor.
+  absl::Status AllGather(ConstTensorView send, TensorView recv) {
+    const Transfer transfer{send, recv};
+    return AllGatherGroup({&transfer, 1});
+  }
+  absl::Status AllToAllRows(ConstTensorView send, std::span<const int64_t> send_rows, TensorView recv,
+                            std::span<const int64_t> recv_rows) {
+    const Transfer transfer{send, recv};
+    return AllToAllRowsGroup({&transfer, 1}, send_rows, recv_rows);
+  }
 
   // Makes pending and future calls on every rank that can be reached fail with `reason`. Callable from any thread.
   virtual void Abort(const absl::Status& reason) = 0;

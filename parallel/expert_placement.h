@@ -37,6 +37,8 @@ class ExpertPlacement {
     const auto& slots = slots_of_expert_[expert];
     return slots[slots.size() == 1 ? 0 : row % slots.size()];
   }
+  // Whether slot i is expert i throughout, so that a router's choice needs no translation.
+  bool SlotsAreExperts() const;
   std::string ToString() const;  // "rank 0: experts 0-3; rank 1: experts 4-7"
 
  private:

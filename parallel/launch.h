@@ -32,8 +32,10 @@ struct LocalRanks {
 };
 
 // Shared memory when there is one process, else Gloo over TCP after a rendezvous at master_addr:master_port, where
-// process 0 listens. Blocks until all are connected. DEADLINE_EXCEEDED names the processes that are missing;
-// FAILED_PRECONDITION shows both `job`s that differ.
+// process 0 listens. Blocks until all are connected. Each process receives its peers' connections at the local address
+// by which it reaches the master, so a master at 127.0.0.1 keeps all traffic on the loopback interface.
+// DEADLINE_EXCEEDED names the processes that are missing; FAILED_PRECONDITION shows both `job`s that differ, or the
+// process number that two processes have; INVALID_ARGUMENT the number in `spec` that cannot be.
 absl::StatusOr<LocalRanks> ConnectRanks(const LaunchSpec& spec);
 
 }  // namespace switchyard

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,10 @@ class Checkpoint {
   virtual const std::string& directory() const = 0;
   virtual const DecoderSpec& spec() const = 0;
   virtual const GenerationDefaults& generation_defaults() const = 0;
-  // Bytes that Load reads for `shard`: every tensor that it needs, once.
+  // For the log, one sentence each: what was found in the directory and is ignored, the spec's warnings included.
+  virtual const std::vector<std::string>& warnings() const = 0;
+  // Bytes that Load reads for `shard`: every tensor that it needs, once. Of o_proj, whose heads are columns, every rank
+  // reads whole rows: a strided read saves no time on any disk.
   virtual int64_t BytesOf(const WeightShard& shard) const = 0;
   // Reads the tensors of `shard`, and only those, into weights made by `backend`.
   virtual absl::StatusOr<ModelWeights> Load(const WeightShard& shard, Backend& backend,

@@ -36,6 +36,8 @@ struct DecoderSpec {
 
   std::optional<int32_t> bos_token_id;
   std::vector<int32_t> eos_token_ids;
+
+  std::vector<std::string> warnings;  // for the log: fields of config.json that were not understood and are ignored
 };
 
 }  // namespace switchyard

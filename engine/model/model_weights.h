@@ -15,7 +15,7 @@ struct LayerWeights {
   std::unique_ptr<Matrix> attention_output;  // [hidden, heads * head_dim]
   Tensor post_attention_norm;                // float32 [hidden]
   std::unique_ptr<Matrix> router;            // [num_experts, hidden]
-  std::unique_ptr<ExpertWeights> experts;    // this rank's, in slot order; none if the rank has no slot
+  std::unique_ptr<ExpertWeights> experts;    // this rank's, in slot order; never null, but possibly of no expert
 };
 
 struct ModelWeights {

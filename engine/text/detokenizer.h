@@ -6,27 +6,28 @@
 #include <vector>
 
 #include "engine/text/tokenizer.h"
+#include "engine/text/utf8_assembler.h"
 
 namespace switchyard {
 
 // One per generated sequence; not thread-safe. The concatenation of all that Append and Finish return equals
-// Decode(all ids) with the prompt's part cut off.
+// Decode(prompt and ids) with the prompt's part cut off. A character that the prompt begins and the ids complete
+// belongs to the ids. Append costs time in its token's length only, Finish and the state are O(1).
 class Detokenizer {
  public:
-  // `prompt` gives the context in which the first token is read (whether its leading space belongs to the text).
-  Detokenizer(const Tokenizer* tokenizer, std::vector<int32_t> prompt, bool skip_special_tokens);
+  // `prompt` gives the context in which the first token is read: with an empty one the first token starts a text and
+  // its leading space, which only the encoding put there, is dropped. `tokenizer` is borrowed.
+  Detokenizer(const Tokenizer* tokenizer, const std::vector<int32_t>& prompt, bool skip_special_tokens);
 
-  // The text that `id` completes; empty while a character is incomplete.
+  // The text that `id` completes; empty while a character is incomplete. Always valid UTF-8.
   std::string Append(int32_t id);
-  // What was held back; an incomplete character becomes U+FFFD.
+  // What was held back; each byte of an incomplete character becomes U+FFFD.
   std::string Finish();
 
  private:
   const Tokenizer* tokenizer_;  // borrowed
   bool skip_special_tokens_;
-  std::vector<int32_t> ids_;  // tail of the sequence that can still change the text
-  size_t prefix_begin_ = 0;   // ids_[prefix_begin_, pending_begin_) decode to text already returned
-  size_t pending_begin_ = 0;
+  Utf8Assembler assembler_;
 };
 
 }  // namespace switchyard

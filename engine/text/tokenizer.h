@@ -18,10 +18,12 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  // Reads tokenizer.model and tokenizer_config.json of a model directory. NOT_FOUND when the directory has no
-  // tokenizer: such a model serves token ids only.
+  // Reads tokenizer.model, tokenizer_config.json and added_tokens.json of a model directory. NOT_FOUND when the
+  // directory has no tokenizer.model: such a model serves token ids only. INVALID_ARGUMENT names a damaged file;
+  // UNIMPLEMENTED names a tokenizer_class other than LLaMA's.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Open(const std::string& directory);
 
+  // One past the highest id, added tokens included.
   virtual int32_t vocab_size() const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::optional<int32_t> eos_id() const = 0;
@@ -30,13 +32,22 @@ class Tokenizer {
     bool add_special_tokens = true;     // the leading BOS (and whatever else tokenizer_config.json asks for)
     bool parse_special_tokens = false;  // "<s>" in the text is the token, not its letters
   };
-  // As Hugging Face's tokenizer of the same directory does. `text` is UTF-8.
+  // As Hugging Face's (slow) tokenizer of the same directory does; parse_special_tokens = false is its
+  // split_special_tokens=True. `text` is UTF-8; a byte that is no UTF-8 is read as U+FFFD.
   virtual std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options) const = 0;
-  // All ids at once, specials left out on demand; bytes that are no UTF-8 become U+FFFD.
-  virtual std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const = 0;
-  // The raw piece for log-probability lists: "▁the", "<0x0A>".
+
+  // The bytes that `id` adds to a text, perhaps a part of a character only; a special token's are its name. Empty for
+  // an id outside the vocabulary. Valid as long as the tokenizer.
+  virtual std::string_view Bytes(int32_t id) const = 0;
+  // Encode puts a space before the text, so a text that starts with one loses it when decoded.
+  virtual bool drops_leading_space() const = 0;
+  // The raw piece for log-probability lists: "▁the", "<0x0A>". Valid UTF-8; empty for an id outside the vocabulary.
   virtual std::string Piece(int32_t id) const = 0;
+  // Control and unknown tokens and the added tokens that tokenizer_config.json calls special.
   virtual bool IsSpecial(int32_t id) const = 0;
+
+  // All ids at once, specials left out on demand; every byte that is part of no UTF-8 character becomes one U+FFFD.
+  virtual std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const;
 };
 
 }  // namespace switchyard

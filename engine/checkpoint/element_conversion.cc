@@ -1,0 +1,36 @@
+#include "engine/checkpoint/element_conversion.h"
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels/cpu/float_convert.h"
+
+namespace switchyard {
+namespace {
+
+template <float (*Convert)(uint16_t)>
+void WidenHalves(const std::byte* elements, std::span<float> out) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    uint16_t bits = 0;
+    std::memcpy(&bits, elements + i * sizeof(bits), sizeof(bits));
+    out[i] = Convert(bits);
+  }
+}
+
+}  // namespace
+
+void WidenToFloat(DType dtype, const std::byte* elements, std::span<float> out) {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return WidenHalves<FloatFromBFloat16>(elements, out);
+    case DType::kFloat16:
+      return WidenHalves<FloatFromFloat16>(elements, out);
+    case DType::kFloat32:
+      std::memcpy(out.data(), elements, out.size_bytes());
+      return;
+    default:
+      CHECK(false && "no weight has this element type");
+  }
+}
+
+}  // namespace switchyard

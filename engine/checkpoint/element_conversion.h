@@ -1,0 +1,14 @@
+// Checkpoint elements widened to float32; exact for every input, NaN and infinity included.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "kernels/tensor.h"
+
+namespace switchyard {
+
+// `elements` holds out.size() values of `dtype` (kBFloat16, kFloat16 or kFloat32), of any alignment.
+void WidenToFloat(DType dtype, const std::byte* elements, std::span<float> out);
+
+}  // namespace switchyard

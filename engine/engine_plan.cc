@@ -1,0 +1,159 @@
+#include "engine/engine_plan.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace switchyard {
+namespace {
+
+constexpr int64_t kDefaultKvBytesPerRank = int64_t{1} << 30;
+
+int64_t PhysicalMemoryBytes() {
+  return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(sysconf(_SC_PAGESIZE));
+}
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+absl::Status AtLeastOne(absl::string_view flag, int64_t value) {
+  if (value >= 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(flag, " is ", value, "; the least is 1"));
+}
+
+absl::Status CheckHeads(const DecoderSpec& spec, int world_size) {
+  const std::pair<absl::string_view, int64_t> counts[] = {{"num_attention_heads", spec.num_heads},
+                                                          {"num_key_value_heads", spec.num_kv_heads}};
+  for (const auto& [name, count] : counts) {
+    if (count % world_size == 0) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--attention tensor-parallel: the checkpoint's ", name, " of ", count, " does not divide among ",
+                     world_size, " ranks; use a number of ranks that divides it, or --attention replicated"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ResolveModelLength(const DecoderSpec& spec, EngineConfig& config) {
+  if (config.max_model_len == 0) config.max_model_len = spec.max_position_embeddings;
+  if (config.max_model_len >= 1 && config.max_model_len <= spec.max_position_embeddings) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--max-model-len is ", config.max_model_len,
+                                                 "; the checkpoint's max_position_embeddings allows 1 to ",
+                                                 spec.max_position_embeddings));
+}
+
+// Pages for every place at full length, if that is affordable; for one sequence at full length in any case.
+absl::StatusOr<int64_t> ChoosePages(const EngineConfig& config, const KvCacheShape& shape, int num_domains) {
+  const int64_t bytes_per_page = shape.BytesPerPage();
+  const int64_t pages_per_sequence = CeilDiv(config.max_model_len, config.page_size);
+  if (config.kv_cache_bytes > 0) {
+    const int64_t pages = config.kv_cache_bytes / bytes_per_page;
+    if (pages >= pages_per_sequence) return pages;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--kv-cache is ", config.kv_cache_bytes, " bytes per rank, but one sequence of --max-model-len ",
+        config.max_model_len, " needs ", pages_per_sequence * bytes_per_page, "; raise the one or lower the other"));
+  }
+  const int64_t wanted = CeilDiv(config.max_running_requests, num_domains) * pages_per_sequence;
+  const int64_t affordable =
+      std::min(kDefaultKvBytesPerRank, PhysicalMemoryBytes() / 4 / config.num_local_ranks) / bytes_per_page;
+  return std::max(std::min(wanted, affordable), pages_per_sequence);
+}
+
+}  // namespace
+
+WeightShard EnginePlan::ShardOf(int rank) const {
+  const int64_t head_group = heads_are_split() ? rank : 0;
+  const std::span<const int> experts = placement.ExpertsOf(rank);
+  return {.head_begin = head_group * attention.num_heads,
+          .head_end = (head_group + 1) * attention.num_heads,
+          .kv_head_begin = head_group * attention.num_kv_heads,
+          .kv_head_end = (head_group + 1) * attention.num_kv_heads,
+          .experts = std::vector<int>(experts.begin(), experts.end())};
+}
+
+DecoderLimits EnginePlan::decoder_limits() const {
+  return {.max_batch_tokens = config.max_batch_tokens,
+          .max_sequences = config.max_running_requests,
+          .max_pages_per_sequence = CeilDiv(config.max_model_len, config.page_size)};
+}
+
+std::string EnginePlan::DescribeExchange() const {
+  const std::string names = absl::StrJoin(
+      exchanges, ", ", [](std::string* out, ExchangeStrategy strategy) { absl::StrAppend(out, Name(strategy)); });
+  return config.exchange.has_value() ? names : absl::StrCat("auto (", names, ")");
+}
+
+absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const DecoderSpec& spec, int world_size) {
+  EngineConfig config = requested;
+  const std::pair<absl::string_view, int64_t> positive[] = {{"--ranks", config.num_local_ranks},
+                                                            {"--max-batch-tokens", config.max_batch_tokens},
+                                                            {"--max-running-requests", config.max_running_requests},
+                                                            {"--max-queued-requests", config.max_queued_requests},
+                                                            {"--page-size", config.page_size}};
+  for (const auto& [flag, value] : positive) {
+    absl::Status status = AtLeastOne(flag, value);
+    if (!status.ok()) return status;
+  }
+  absl::Status status = ResolveModelLength(spec, config);
+  if (!status.ok()) return status;
+  const bool split = config.attention == AttentionParallelism::kTensorParallel && world_size > 1;
+  if (split) status = CheckHeads(spec, world_size);
+  if (!status.ok()) return status;
+
+  const int64_t head_groups = split ? world_size : 1;
+  const AttentionSpec attention = {.num_heads = spec.num_heads / head_groups,
+                                   .num_kv_heads = spec.num_kv_heads / head_groups,
+                                   .head_dim = spec.head_dim,
+                                   .scale = 1.0f / std::sqrt(static_cast<float>(spec.head_dim)),
+                                   .sliding_window = spec.sliding_window};
+
+  std::vector<ExchangeStrategy> exchanges;
+  if (config.exchange.has_value()) {
+    exchanges = {*config.exchange};
+  } else if (config.attention == AttentionParallelism::kTensorParallel) {
+    exchanges = {ExchangeStrategy::kAllToAll, ExchangeStrategy::kAllGather, ExchangeStrategy::kAllReduce};
+  } else {
+    // Replicated attention with all_reduce keeps all KV on every rank: a choice of the user's, not of a step's.
+    exchanges = {ExchangeStrategy::kAllToAll, ExchangeStrategy::kAllGather};
+  }
+
+  const bool divided = LayoutOf(config.attention, exchanges.front()) == TokenLayout::kDivided;
+  const int num_domains = divided ? world_size : 1;
+  KvCacheShape kv_shape = {.num_layers = spec.num_layers,
+                           .num_kv_heads = attention.num_kv_heads,
+                           .page_size = config.page_size,
+                           .head_dim = spec.head_dim};
+  absl::StatusOr<int64_t> num_pages = ChoosePages(config, kv_shape, num_domains);
+  if (!num_pages.ok()) return num_pages.status();
+  kv_shape.num_pages = *num_pages;
+  config.kv_cache_bytes = *num_pages * kv_shape.BytesPerPage();
+
+  const int cores = config.num_threads > 0 ? config.num_threads : static_cast<int>(std::thread::hardware_concurrency());
+  return EnginePlan{.config = config,
+                    .world_size = world_size,
+                    .threads_per_rank = std::max(1, cores / config.num_local_ranks),
+                    .placement = ExpertPlacement::Contiguous(static_cast<int>(spec.num_experts), world_size),
+                    .attention = attention,
+                    .kv_shape = kv_shape,
+                    .scheduler = {.num_kv_domains = num_domains,
+                                  .pages_per_domain = kv_shape.num_pages,
+                                  .page_size = config.page_size,
+                                  .max_batch_tokens = config.max_batch_tokens,
+                                  .max_running_requests = config.max_running_requests},
+                    .exchanges = std::move(exchanges)};
+}
+
+std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec) {
+  return absl::StrCat(spec.model_type, " of ", spec.num_layers, " layers, hidden ", spec.hidden_size, ", ",
+                      spec.num_experts, " experts top-", spec.experts_per_token, ", vocabulary ", spec.vocab_size,
+                      "; --attention ", Name(config.attention), " --exchange ",
+                      config.exchange.has_value() ? Name(*config.exchange) : "auto", " --max-model-len ",
+                      config.max_model_len, " --kv-cache ", config.kv_cache_bytes, " --max-batch-tokens ",
+                      config.max_batch_tokens, " --max-running-requests ", config.max_running_requests, " --page-size ",
+                      config.page_size);
+}
+
+}  // namespace switchyard

@@ -1,0 +1,39 @@
+// What follows from the flags, the checkpoint and the number of ranks, decided and checked before anything is loaded.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/checkpoint/checkpoint.h"
+#include "engine/engine_config.h"
+#include "engine/kv_cache.h"
+#include "engine/model/decoder.h"
+#include "engine/scheduler.h"
+#include "parallel/expert_placement.h"
+
+namespace switchyard {
+
+struct EnginePlan {
+  EngineConfig config;  // zeros of "choose for me" replaced
+  int world_size = 1;
+  int threads_per_rank = 1;
+  ExpertPlacement placement;
+  AttentionSpec attention;  // of one rank
+  KvCacheShape kv_shape;    // of one rank
+  SchedulerConfig scheduler;
+  std::vector<ExchangeStrategy> exchanges;  // those that a step may use
+
+  bool heads_are_split() const { return config.attention == AttentionParallelism::kTensorParallel && world_size > 1; }
+  WeightShard ShardOf(int rank) const;
+  DecoderLimits decoder_limits() const;
+  std::string DescribeExchange() const;  // "auto (all_to_all, all_gather)"
+};
+
+// `world_size` counts the ranks of all processes. INVALID_ARGUMENT names the flag, its value, the limit and the remedy.
+absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& config, const DecoderSpec& spec, int world_size);
+
+// What must agree between processes, in words: a mismatch is shown to the user.
+std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec);
+
+}  // namespace switchyard

@@ -1,0 +1,54 @@
+#include "engine/model/moe_layer.h"
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace switchyard {
+namespace {
+
+// Adds the time since its making, or since the last call, to a counter of seconds.
+class Stopwatch {
+ public:
+  void AddTo(double& seconds) {
+    const int64_t now = absl::GetCurrentTimeNanos();
+    seconds += static_cast<double>(now - last_) * 1e-9;
+    last_ = now;
+  }
+
+ private:
+  int64_t last_ = absl::GetCurrentTimeNanos();
+};
+
+}  // namespace
+
+absl::StatusOr<TensorView> RunMoeLayer(const RankContext& rank, const LayerWeights& weights, const StepLayout& layout,
+                                       ExchangeStrategy exchange, TensorView experts, Workspace& workspace,
+                                       StepOutput& output) {
+  const int64_t tokens = layout.residual.size();
+  const TensorView input = workspace.normed.Top(tokens);
+  const TensorView router_weights = workspace.router_weights.Top(tokens);
+  const RouterSpec router = {.num_experts = rank.spec.num_experts,
+                             .top_k = rank.spec.experts_per_token,
+                             .renormalize = rank.spec.renormalize_router_weights};
+  rank.backend.Route(router, input, *weights.router, experts, router_weights);
+
+  Stopwatch stopwatch;
+  absl::StatusOr<DispatchedRows> dispatched =
+      rank.exchange.Dispatch(exchange, input, experts, router_weights, layout.max_residual_rows);
+  if (!dispatched.ok()) return dispatched.status();
+  stopwatch.AddTo(output.dispatch_seconds);
+
+  rank.backend.RunExperts(*weights.experts, {.rows = dispatched->rows,
+                                             .slots = dispatched->slots,
+                                             .weights = dispatched->weights,
+                                             .first_slot = rank.first_slot,
+                                             .out = dispatched->sums});
+  stopwatch.AddTo(output.expert_seconds);
+
+  absl::StatusOr<TensorView> sums = rank.exchange.Combine();
+  if (!sums.ok()) return sums.status();
+  stopwatch.AddTo(output.combine_seconds);
+  return *sums;
+}
+
+}  // namespace switchyard

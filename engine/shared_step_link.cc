@@ -1,0 +1,83 @@
+#include <atomic>
+#include <utility>
+
+#include "engine/step_link.h"
+#include "kernels/check.h"
+
+namespace switchyard {
+namespace {
+
+// Rank 0 writes `batch`, then raises `published`; the others write their outputs, then raise `returned`.
+// std::atomic::wait spins briefly and then sleeps, so idle ranks cost nothing.
+struct SharedSteps {
+  explicit SharedSteps(int num_ranks)
+      : outputs(static_cast<size_t>(num_ranks), absl::StatusOr<StepOutput>(StepOutput())) {}
+
+  std::shared_ptr<const Batch> batch;
+  std::vector<absl::StatusOr<StepOutput>> outputs;
+  std::atomic<uint64_t> published = 0;
+  std::atomic<uint64_t> returned = 0;  // over all steps and ranks
+};
+
+class SharedStepLink : public StepLink {
+ public:
+  SharedStepLink(std::shared_ptr<SharedSteps> steps, int rank) : steps_(std::move(steps)), rank_(rank) {}
+
+  absl::Status Publish(std::shared_ptr<const Batch> batch) override {
+    CHECK_EQ(rank_, 0);
+    steps_->batch = std::move(batch);
+    ++step_;
+    steps_->published.store(step_, std::memory_order_release);
+    steps_->published.notify_all();
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<StepOutput>> Collect(absl::StatusOr<StepOutput> own) override {
+    CHECK_EQ(rank_, 0);
+    const uint64_t expected = step_ * (steps_->outputs.size() - 1);
+    uint64_t returned = steps_->returned.load(std::memory_order_acquire);
+    while (returned != expected) {
+      steps_->returned.wait(returned, std::memory_order_acquire);
+      returned = steps_->returned.load(std::memory_order_acquire);
+    }
+    steps_->outputs[0] = std::move(own);
+    std::vector<StepOutput> outputs;
+    for (absl::StatusOr<StepOutput>& output : steps_->outputs) {
+      if (!output.ok()) return output.status();
+      outputs.push_back(*std::move(output));
+    }
+    return outputs;
+  }
+
+  absl::Duration MaxSilence() const override { return absl::InfiniteDuration(); }
+
+  absl::StatusOr<std::shared_ptr<const Batch>> Next() override {
+    CHECK_NE(rank_, 0);
+    steps_->published.wait(step_, std::memory_order_acquire);
+    ++step_;
+    return steps_->batch;
+  }
+
+  absl::Status Return(absl::StatusOr<StepOutput> output) override {
+    steps_->outputs[static_cast<size_t>(rank_)] = std::move(output);
+    steps_->returned.fetch_add(1, std::memory_order_release);
+    steps_->returned.notify_one();
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::shared_ptr<SharedSteps> steps_;
+  const int rank_;
+  uint64_t step_ = 0;
+};
+
+}  // namespace
+
+std::vector<std::unique_ptr<StepLink>> CreateSharedStepLinks(int num_ranks) {
+  auto steps = std::make_shared<SharedSteps>(num_ranks);
+  std::vector<std::unique_ptr<StepLink>> links;
+  for (int rank = 0; rank < num_ranks; ++rank) links.push_back(std::make_unique<SharedStepLink>(steps, rank));
+  return links;
+}
+
+}  // namespace switchyard

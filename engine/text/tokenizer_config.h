@@ -1,0 +1,44 @@
+// What tokenizer_config.json (and, in older directories, added_tokens.json) says, with Hugging Face's defaults.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace switchyard {
+
+// A token beside, or by the name of, those of tokenizer.model.
+struct AddedToken {
+  int32_t id = 0;
+  std::string content;
+  bool lstrip = false;       // eats the white space before it
+  bool rstrip = false;       // eats the white space after it
+  bool single_word = false;  // counts only beside spaces or the text's ends
+  bool special = false;
+};
+
+struct TokenizerConfig {
+  bool add_bos_token = true;
+  bool add_eos_token = false;
+  bool add_prefix_space = true;
+  bool legacy = true;  // every segment between special tokens gets a leading space
+  std::string tokenizer_class = "LlamaTokenizer";
+  std::optional<std::string> bos_token = "<s>";  // nullopt: null in the file
+  std::optional<std::string> eos_token = "</s>";
+  std::string unk_token = "<unk>";
+  std::vector<AddedToken> added_tokens;
+  std::optional<std::string> chat_template;  // the one named "default" where there are several
+
+  // Defaults where the directory has no tokenizer_config.json. INVALID_ARGUMENT names the file, the field and the type
+  // found. chat_template.jinja, where there is one, goes before tokenizer_config.json's.
+  static absl::StatusOr<TokenizerConfig> Read(const std::string& directory);
+};
+
+// The bytes of a file of at most `max_bytes`; NOT_FOUND, INVALID_ARGUMENT (too large) or DATA_LOSS name it.
+absl::StatusOr<std::string> ReadTextFile(const std::string& path, size_t max_bytes);
+
+}  // namespace switchyard

@@ -1,0 +1,31 @@
+// Bytes that arrive in any division to text that is valid UTF-8 at every point.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace switchyard {
+
+// Every byte that is part of no well-formed character (Unicode 15, table 3-7) becomes one U+FFFD, however the bytes are
+// divided among the calls. Not thread-safe.
+class Utf8Assembler {
+ public:
+  explicit Utf8Assembler(bool drop_leading_space = false) : drop_space_(drop_leading_space) {}
+
+  // Appends to `out` the characters that `bytes` complete; holds at most three bytes back.
+  void Append(std::string_view bytes, std::string* out);
+  // Appends to `out` a U+FFFD for each byte held back.
+  void Finish(std::string* out);
+
+ private:
+  std::array<char, 4> pending_;  // [num_pending_], a proper prefix of a character
+  size_t num_pending_ = 0;
+  bool drop_space_;  // until the first byte
+};
+
+// `bytes` as a whole.
+std::string ToValidUtf8(std::string_view bytes);
+
+}  // namespace switchyard

@@ -1,0 +1,191 @@
+#include "kernels/cpu/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
+#include "hwy/foreach_target.h"
+// After foreach_target.h, which includes this file once for each instruction set.
+#include "hwy/contrib/math/math-inl.h"
+#include "hwy/highway.h"
+#include "kernels/cpu/vector_util-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace switchyard {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::ScalableTag<float>;
+using Vector = hn::Vec<Floats>;
+
+constexpr int64_t kBlock = 64;  // keys per step of the online softmax; a multiple of every vector's lanes
+constexpr size_t kQueries = 4;  // query heads that share the loads of a key
+
+// The rows of one block of positions; pages may change between any two.
+struct RowPointers {
+  const float* row[kBlock];
+
+  void Set(const KvRows& rows, const AttentionTask& task, int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end;) {
+      const float* first = rows.At(task.sequence, task.kv_head, p);
+      const int64_t run_end = std::min(end, p - p % rows.page_size() + rows.page_size());
+      for (int64_t i = 0; p < run_end; ++i, ++p) row[p - begin] = first + i * task.head_dim;
+    }
+  }
+};
+
+// scores[j][i] = q[i] . key[j]; q [kUsed, head_dim].
+template <size_t kUsed>
+void Score(const float* HWY_RESTRICT q, const RowPointers& keys, size_t num_keys, size_t head_dim,
+           float (*HWY_RESTRICT scores)[kQueries]) {
+  const Floats d;
+  const size_t lanes = hn::Lanes(d);
+  const size_t whole = head_dim - head_dim % lanes;
+  for (size_t j = 0; j < num_keys; ++j) {
+    const float* HWY_RESTRICT key = keys.row[j];
+    Vector sums[kQueries];
+    Unroll<kQueries>([&](auto i) SWITCHYARD_INLINE_LAMBDA { sums[i] = hn::Zero(d); });
+    for (size_t x = 0; x < whole; x += lanes) {
+      const Vector k = hn::LoadU(d, key + x);
+      Unroll<kUsed>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
+        sums[i] = hn::MulAdd(hn::LoadU(d, q + i * head_dim + x), k, sums[i]);
+      });
+    }
+    SumFour(d, sums, scores[j]);
+    for (size_t x = whole; x < head_dim; ++x) {
+      for (size_t i = 0; i < kUsed; ++i) scores[j][i] += q[i * head_dim + x] * key[x];
+    }
+  }
+}
+
+// out[i] = out[i] * keep[i] + sum over j of weights[j][i] * value[j]; out [kUsed, head_dim].
+template <size_t kUsed>
+void Mix(const float (*HWY_RESTRICT weights)[kQueries], const float* HWY_RESTRICT keep, const RowPointers& values,
+         size_t num_keys, size_t head_dim, float* HWY_RESTRICT out) {
+  const Floats d;
+  const size_t lanes = hn::Lanes(d);
+  const auto mix_columns = [&](auto vectors, size_t x) SWITCHYARD_INLINE_LAMBDA {
+    constexpr size_t kVectors = decltype(vectors)::value;
+    Vector sums[kUsed * kVectors];
+    Unroll<kUsed * kVectors>([&](auto n) SWITCHYARD_INLINE_LAMBDA {
+      constexpr size_t kQuery = n / kVectors;
+      constexpr size_t kVector = n % kVectors;
+      sums[n] = hn::Mul(hn::LoadU(d, out + kQuery * head_dim + x + kVector * lanes), hn::Set(d, keep[kQuery]));
+    });
+    for (size_t j = 0; j < num_keys; ++j) {
+      Vector value[kVectors];
+      Unroll<kVectors>([&](auto v)
+                           SWITCHYARD_INLINE_LAMBDA { value[v] = hn::LoadU(d, values.row[j] + x + v * lanes); });
+      Unroll<kUsed>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
+        const Vector weight = hn::Set(d, weights[j][i]);
+        Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
+          sums[i * kVectors + v] = hn::MulAdd(weight, value[v], sums[i * kVectors + v]);
+        });
+      });
+    }
+    Unroll<kUsed * kVectors>([&](auto n) SWITCHYARD_INLINE_LAMBDA {
+      constexpr size_t kQuery = n / kVectors;
+      constexpr size_t kVector = n % kVectors;
+      hn::StoreU(sums[n], d, out + kQuery * head_dim + x + kVector * lanes);
+    });
+  };
+  size_t x = 0;
+  for (; x + 2 * lanes <= head_dim; x += 2 * lanes) mix_columns(std::integral_constant<size_t, 2>(), x);
+  for (; x + lanes <= head_dim; x += lanes) mix_columns(std::integral_constant<size_t, 1>(), x);
+  for (; x < head_dim; ++x) {
+    for (size_t i = 0; i < kUsed; ++i) {
+      float sum = out[i * head_dim + x] * keep[i];
+      for (size_t j = 0; j < num_keys; ++j) sum += weights[j][i] * values.row[j][x];
+      out[i * head_dim + x] = sum;
+    }
+  }
+}
+
+// All positions for kUsed query heads.
+template <size_t kUsed>
+void AttendQueries(const AttentionTask& task, const float* q, float* out, const KvRows& keys, const KvRows& values) {
+  const Floats d;
+  const size_t lanes = hn::Lanes(d);
+  HWY_ALIGN float weights[kBlock][kQueries] = {};
+  float largest[kQueries];
+  float total[kQueries] = {};
+  float keep[kQueries];
+  std::fill_n(largest, kQueries, -std::numeric_limits<float>::infinity());
+  std::fill_n(out, kUsed * task.head_dim, 0.0f);
+  RowPointers rows;
+  for (int64_t begin = task.first; begin <= task.last; begin += kBlock) {
+    const int64_t end = std::min(task.last + 1, begin + kBlock);
+    const auto num_keys = static_cast<size_t>(end - begin);
+    rows.Set(keys, task, begin, end);
+    Score<kUsed>(q, rows, num_keys, task.head_dim, weights);
+
+    float new_largest[kQueries];
+    std::copy_n(largest, kQueries, new_largest);
+    for (size_t j = 0; j < num_keys; ++j) {
+      for (size_t i = 0; i < kUsed; ++i) new_largest[i] = std::max(new_largest[i], weights[j][i] * task.scale);
+    }
+    for (size_t i = 0; i < kUsed; ++i) {
+      keep[i] = std::exp(largest[i] - new_largest[i]);
+      largest[i] = new_largest[i];
+    }
+    // One vector holds the scores of several keys, query by query: subtract the largest lane by lane, then exp.
+    for (size_t j = 0; j < num_keys; ++j) {
+      for (size_t i = 0; i < kUsed; ++i) weights[j][i] = weights[j][i] * task.scale - largest[i];
+    }
+    float* flat = &weights[0][0];
+    for (size_t x = 0; x < num_keys * kQueries; x += lanes) {
+      hn::StoreU(hn::Exp(d, hn::LoadU(d, flat + x)), d, flat + x);
+    }
+    for (size_t i = 0; i < kUsed; ++i) {
+      float sum = 0;
+      for (size_t j = 0; j < num_keys; ++j) sum += weights[j][i];
+      total[i] = total[i] * keep[i] + sum;
+    }
+    rows.Set(values, task, begin, end);
+    Mix<kUsed>(weights, keep, rows, num_keys, task.head_dim, out);
+  }
+  for (size_t i = 0; i < kUsed; ++i) {
+    const float inverse = 1.0f / total[i];
+    for (int64_t x = 0; x < task.head_dim; ++x) out[i * task.head_dim + x] *= inverse;
+  }
+}
+
+void Attend(const AttentionTask& task, const KvRows& keys, const KvRows& values) {
+  for (int64_t query = 0; query < task.queries; query += kQueries) {
+    const float* q = task.q + query * task.head_dim;
+    float* out = task.out + query * task.head_dim;
+    switch (std::min<int64_t>(kQueries, task.queries - query)) {
+      case 1:
+        AttendQueries<1>(task, q, out, keys, values);
+        break;
+      case 2:
+        AttendQueries<2>(task, q, out, keys, values);
+        break;
+      case 3:
+        AttendQueries<3>(task, q, out, keys, values);
+        break;
+      default:
+        AttendQueries<4>(task, q, out, keys, values);
+        break;
+    }
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace switchyard
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace switchyard {
+
+HWY_EXPORT(Attend);
+
+void AttendOneToken(const AttentionTask& task, const KvRows& keys, const KvRows& values) {
+  HWY_DYNAMIC_DISPATCH(Attend)(task, keys, values);
+}
+
+}  // namespace switchyard
+#endif  // HWY_ONCE

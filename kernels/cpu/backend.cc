@@ -1,0 +1,13 @@
+#include "kernels/backend.h"
+
+#include "kernels/cpu/fast_backend.h"
+#include "kernels/cpu/reference_backend.h"
+
+namespace switchyard {
+
+std::unique_ptr<Backend> CreateCpuBackend(const CpuBackendOptions& options) {
+  if (options.reference) return std::make_unique<ReferenceBackend>();
+  return std::make_unique<FastBackend>(options.num_threads);
+}
+
+}  // namespace switchyard

@@ -1,0 +1,196 @@
+#include "kernels/cpu/fast_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/norm.h"
+#include "kernels/cpu/op_checks.h"
+#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/rope.h"
+#include "kernels/cpu/router.h"
+#include "kernels/cpu/sampling.h"
+
+namespace switchyard {
+
+FastBackend::FastBackend(int num_threads) : pool_(num_threads) {}
+
+std::string FastBackend::Description() const {
+  const int threads = pool_.num_threads();
+  return absl::StrCat("cpu ", VectorTargetName(), ", ", threads, threads == 1 ? " thread" : " threads");
+}
+
+int64_t FastBackend::RowGrain(int64_t rows, int64_t row_elements) const {
+  constexpr int64_t kRangeElements = 16384;
+  return pool_.Grain(rows, std::max<int64_t>(1, kRangeElements / std::max<int64_t>(1, row_elements)));
+}
+
+absl::StatusOr<std::unique_ptr<Matrix>> FastBackend::CreateMatrix(const MatrixSpec& spec) {
+  return PackedMatrix::Create(spec);
+}
+
+absl::StatusOr<std::unique_ptr<ExpertWeights>> FastBackend::CreateExperts(const ExpertWeightsSpec& spec) {
+  return PackedExpertWeights::Create(spec);
+}
+
+void FastBackend::EmbedTokens(const Matrix& table, ConstTensorView ids, TensorView out) {
+  CheckEmbedTokens(table, ids, out);
+  const std::span<const int32_t> rows = ids.As<int32_t>();
+  float* dst = out.As<float>().data();
+  for (size_t t = 0; t < rows.size(); ++t) {
+    CHECK(rows[t] >= 0 && rows[t] < table.spec().out_features);
+    PackedMatrix::From(table).UnpackRow(rows[t], dst + t * table.spec().in_features);
+  }
+}
+
+void FastBackend::RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) {
+  CheckRmsNorm(x, weight, out);
+  const int64_t hidden = x.row_elements();
+  pool_.ParallelFor(x.dim(0), RowGrain(x.dim(0), hidden), [&](int64_t begin, int64_t end) {
+    RmsNormRows(x.As<float>().data() + begin * hidden, weight.As<float>().data(), eps, end - begin, hidden,
+                out.As<float>().data() + begin * hidden);
+  });
+}
+
+void FastBackend::AddRmsNorm(ConstTensorView delta, ConstTensorView weight, float eps, TensorView residual,
+                             TensorView out) {
+  CheckAdd(delta, residual);
+  CheckRmsNorm(residual, weight, out);
+  const int64_t hidden = residual.row_elements();
+  pool_.ParallelFor(residual.dim(0), RowGrain(residual.dim(0), hidden), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      float* sum = residual.As<float>().data() + row * hidden;
+      AddScaled(delta.As<float>().data() + row * hidden, 1.0f, hidden, sum);
+      RmsNormRows(sum, weight.As<float>().data(), eps, 1, hidden, out.As<float>().data() + row * hidden);
+    }
+  });
+}
+
+void FastBackend::Linear(ConstTensorView x, const Matrix& weight, TensorView y) {
+  CheckLinear(x, weight, y);
+  const PackedMatrix& packed_weight = PackedMatrix::From(weight);
+  const int64_t rows = x.dim(0);
+  if (rows == 0) return;
+  const int64_t columns = weight.spec().in_features;
+  const float* source = x.As<float>().data();
+  float* packed = packed_rows_.Get(PackedRowsSize(rows, columns));
+  pool_.ParallelFor(NumTiles(rows), RowGrain(NumTiles(rows), kTileRows * columns), [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      PackTile(
+          rows, tile, columns, [&](int64_t row) { return source + row * columns; }, packed);
+    }
+  });
+  const int64_t groups = packed_weight.num_groups();
+  const int64_t smallest = std::max<int64_t>(1, 65536 / (PackedMatrix::kGroupRows * std::max<int64_t>(1, columns)));
+  pool_.ParallelFor(groups, pool_.Grain(groups, smallest), [&](int64_t begin, int64_t end) {
+    MultiplyGroups(packed, rows, packed_weight, begin, end, y.As<float>().data());
+  });
+}
+
+void FastBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSpec& rope, const AttentionIndex& index,
+                               ConstTensorView qkv, TensorView q_out, const KvPages& pages) {
+  CheckRopeAppendKv(attention, rope, index, qkv, q_out, pages);
+  const RopeTask task{attention,
+                      rope,
+                      index,
+                      qkv.As<float>().data(),
+                      q_out.As<float>().data(),
+                      KvRows(pages.k, index.page_table),
+                      KvRows(pages.v, index.page_table)};
+  pool_.ParallelFor(qkv.dim(0), RowGrain(qkv.dim(0), qkv.row_elements()),
+                    [&](int64_t begin, int64_t end) { RopeAppendTokens(task, begin, end); });
+}
+
+void FastBackend::PagedAttention(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
+                                 const KvPages& pages, TensorView out) {
+  CheckPagedAttention(attention, index, q, pages, out);
+  const auto [num_heads, num_kv_heads, head_dim, scale, window] = attention;
+  const KvRows keys(pages.k, index.page_table);
+  const KvRows values(pages.v, index.page_table);
+  const int64_t queries = num_heads / num_kv_heads;
+  const int64_t count = q.dim(0) * num_kv_heads;
+  // Contexts differ in length: small ranges, unless the contexts are so short that a token is next to nothing.
+  const int64_t smallest = std::max<int64_t>(1, 16384 / (std::max<int64_t>(1, index.max_context) * head_dim));
+  pool_.ParallelFor(count, std::min<int64_t>(smallest, pool_.Grain(count, 1)), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t token = i / num_kv_heads;
+      const int64_t kv_head = i % num_kv_heads;
+      const int64_t position = index.positions.As<int32_t>()[token];
+      const int64_t offset = (token * num_heads + kv_head * queries) * head_dim;
+      AttendOneToken({.q = q.As<float>().data() + offset,
+                      .out = out.As<float>().data() + offset,
+                      .queries = queries,
+                      .head_dim = head_dim,
+                      .scale = scale,
+                      .sequence = index.token_sequence.As<int32_t>()[token],
+                      .kv_head = kv_head,
+                      .first = window.has_value() ? std::max<int64_t>(0, position - *window + 1) : 0,
+                      .last = position},
+                     keys, values);
+    }
+  });
+}
+
+void FastBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, TensorView experts,
+                        TensorView weights) {
+  CheckRoute(spec, x, router, experts, weights);
+  const int64_t tokens = x.dim(0);
+  float* logits = router_logits_.Get(tokens * spec.num_experts);
+  Linear(x, router, TensorView(logits, DType::kFloat32, {tokens, spec.num_experts}));
+  for (int64_t t = 0; t < tokens; ++t) {
+    SelectExperts(spec, logits + t * spec.num_experts, experts.As<int32_t>().data() + t * spec.top_k,
+                  weights.As<float>().data() + t * spec.top_k);
+  }
+}
+
+void FastBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& args) {
+  CheckRunExperts(experts, args);
+  experts_.Run(PackedExpertWeights::From(experts), args);
+}
+
+void FastBackend::SumRows(ConstTensorView src, ConstTensorView begin, ConstTensorView index, TensorView dst) {
+  CheckSumRows(src, begin, dst);
+  const int64_t width = dst.row_elements();
+  const std::span<const int32_t> first = begin.As<int32_t>();
+  const std::span<const int32_t> rows = index.As<int32_t>();
+  pool_.ParallelFor(dst.dim(0), RowGrain(dst.dim(0), width), [&](int64_t row_begin, int64_t row_end) {
+    for (int64_t t = row_begin; t < row_end; ++t) {
+      float* sum = dst.As<float>().data() + t * width;
+      std::fill_n(sum, width, 0.0f);
+      for (int32_t j = first[t]; j < first[t + 1]; ++j) {
+        CHECK(rows[j] >= 0 && rows[j] < src.dim(0));
+        AddScaled(src.As<float>().data() + rows[j] * width, 1.0f, width, sum);
+      }
+    }
+  });
+}
+
+void FastBackend::Add(ConstTensorView x, TensorView acc) {
+  CheckAdd(x, acc);
+  pool_.ParallelFor(acc.num_elements(), RowGrain(acc.num_elements(), 1), [&](int64_t begin, int64_t end) {
+    AddScaled(x.As<float>().data() + begin, 1.0f, end - begin, acc.As<float>().data() + begin);
+  });
+}
+
+std::vector<SampledToken> FastBackend::Sample(TensorView logits, std::span<const SamplingRow> rows) {
+  CheckLogits(logits, rows.size());
+  std::vector<SampledToken> sampled(rows.size());
+  pool_.ParallelFor(static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) sampled[i] = SampleRow(logits.Rows(i, i + 1).As<float>(), rows[i]);
+  });
+  return sampled;
+}
+
+std::vector<ScoredToken> FastBackend::Score(ConstTensorView logits, std::span<const ScoringRow> rows) {
+  CheckLogits(logits, rows.size());
+  std::vector<ScoredToken> scored(rows.size());
+  pool_.ParallelFor(static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) scored[i] = ScoreRow(logits.Rows(i, i + 1).As<float>(), rows[i]);
+  });
+  return scored;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,15 @@
+// Host memory for weights, caches and activations.
+#pragma once
+
+#include <cstddef>
+
+#include "absl/status/statusor.h"
+#include "kernels/device.h"
+
+namespace switchyard {
+
+// Zeroed, aligned to 64 bytes at least; large blocks lie on huge pages where the system gives them, since streaming
+// weights over 4 KiB pages spends its time in page walks. RESOURCE_EXHAUSTED names the size asked for.
+absl::StatusOr<Buffer> AllocateHostMemory(size_t bytes);
+
+}  // namespace switchyard

@@ -1,0 +1,60 @@
+#include "kernels/cpu/packed_matrix.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/cpu/float_convert.h"
+#include "kernels/cpu/host_memory.h"
+#include "kernels/cpu/host_weights.h"
+
+namespace switchyard {
+
+absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Create(const MatrixSpec& spec) {
+  if (absl::Status valid = ValidateMatrixSpec(spec); !valid.ok()) return valid;
+  const int64_t groups = (spec.out_features + kGroupRows - 1) / kGroupRows;
+  const int64_t elements = groups * kGroupRows * NumChunks(spec.in_features) * kChunk;
+  absl::StatusOr<Buffer> buffer = AllocateHostMemory(static_cast<size_t>(elements) * SizeOf(spec.dtype));
+  if (!buffer.ok()) return buffer.status();
+  return std::unique_ptr<PackedMatrix>(new PackedMatrix(spec, *std::move(buffer)));
+}
+
+absl::Status PackedMatrix::Fill(int64_t row_begin, ConstTensorView rows) {
+  if (absl::Status valid = ValidateRows(spec_, row_begin, rows); !valid.ok()) return valid;
+  const size_t element = SizeOf(spec_.dtype);
+  const auto* src = static_cast<const std::byte*>(rows.data());
+  for (int64_t r = 0; r < rows.dim(0); ++r) {
+    auto* dst = static_cast<std::byte*>(buffer_.data()) + FirstElement(row_begin + r) * element;
+    for (int64_t column = 0; column < spec_.in_features; column += kChunk) {
+      const size_t bytes = std::min(kChunk, spec_.in_features - column) * element;
+      std::memcpy(dst, src, bytes);
+      src += bytes;
+      dst += kGroupRows * kChunk * element;
+    }
+  }
+  return absl::OkStatus();
+}
+
+void PackedMatrix::UnpackRow(int64_t row, float* out) const {
+  const size_t element = SizeOf(spec_.dtype);
+  const auto* src = static_cast<const std::byte*>(buffer_.data()) + FirstElement(row) * element;
+  for (int64_t column = 0; column < spec_.in_features; column += kChunk) {
+    ConvertToFloat(src, spec_.dtype, std::min(kChunk, spec_.in_features - column), out + column);
+    src += kGroupRows * kChunk * element;
+  }
+}
+
+absl::StatusOr<std::unique_ptr<PackedExpertWeights>> PackedExpertWeights::Create(const ExpertWeightsSpec& spec) {
+  std::unique_ptr<PackedExpertWeights> experts(new PackedExpertWeights(spec));
+  for (int64_t e = 0; e < spec.num_experts; ++e) {
+    auto gate_up = PackedMatrix::Create({2 * spec.intermediate_size, spec.hidden_size, spec.dtype});
+    if (!gate_up.ok()) return gate_up.status();
+    auto down = PackedMatrix::Create({spec.hidden_size, spec.intermediate_size, spec.dtype});
+    if (!down.ok()) return down.status();
+    experts->gate_up_.push_back(*std::move(gate_up));
+    experts->down_.push_back(*std::move(down));
+  }
+  return experts;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,69 @@
+// Helpers of the vector kernels, compiled once for each instruction set by the file that includes this one.
+// No include guard in the usual sense: hwy/foreach_target.h includes the including file repeatedly.
+#if defined(SWITCHYARD_KERNELS_CPU_VECTOR_UTIL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SWITCHYARD_KERNELS_CPU_VECTOR_UTIL_INL_H_
+#undef SWITCHYARD_KERNELS_CPU_VECTOR_UTIL_INL_H_
+#else
+#define SWITCHYARD_KERNELS_CPU_VECTOR_UTIL_INL_H_
+#endif
+
+#include <type_traits>
+#include <utility>
+
+#include "hwy/highway.h"
+
+// For lambdas in kernels: compiled for the target, and never a call.
+#undef SWITCHYARD_INLINE_LAMBDA
+#define SWITCHYARD_INLINE_LAMBDA HWY_ATTR __attribute__((always_inline))
+
+HWY_BEFORE_NAMESPACE();
+namespace switchyard {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// body(0), body(1), ... with constants: the compiler keeps arrays indexed by them in registers.
+template <size_t kCount, typename Body>
+HWY_INLINE void Unroll(Body body) {
+  [&]<size_t... kIndex>(std::index_sequence<kIndex...>) SWITCHYARD_INLINE_LAMBDA {
+    (body(std::integral_constant<size_t, kIndex>()), ...);
+  }
+  (std::make_index_sequence<kCount>());
+}
+
+// sums[i] = sum of the lanes of v[i], for four vectors together: fewer shuffles than one after the other.
+#if HWY_TARGET == HWY_SCALAR
+template <class D>
+HWY_INLINE void SumFour(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
+  for (int i = 0; i < 4; ++i) sums[i] = hn::GetLane(v[i]);
+}
+#else
+// The sum of all lanes, folded to 4 lanes.
+template <class D>
+HWY_INLINE auto FoldToFour(D d, hn::Vec<D> v) {
+  if constexpr (hn::MaxLanes(D()) > 4) {
+    const hn::Half<D> half;
+    return FoldToFour(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  } else {
+    return v;
+  }
+}
+
+template <class D>
+HWY_INLINE void SumFour(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
+  const hn::Full128<float> d4;
+  const auto a = FoldToFour(d, v[0]);
+  const auto b = FoldToFour(d, v[1]);
+  const auto c = FoldToFour(d, v[2]);
+  const auto e = FoldToFour(d, v[3]);
+  const auto ab = hn::Add(hn::InterleaveLower(d4, a, b), hn::InterleaveUpper(d4, a, b));  // a02 b02 a13 b13
+  const auto ce = hn::Add(hn::InterleaveLower(d4, c, e), hn::InterleaveUpper(d4, c, e));
+  hn::StoreU(hn::Add(hn::ConcatLowerLower(d4, ce, ab), hn::ConcatUpperUpper(d4, ce, ab)), d4, sums);
+}
+#endif
+
+}  // namespace HWY_NAMESPACE
+}  // namespace switchyard
+HWY_AFTER_NAMESPACE();
+
+#endif  // include guard

@@ -1,0 +1,118 @@
+#include "server/commands/serve.h"
+
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/commands/banner.h"
+#include "server/commands/startup.h"
+#include "server/engine_slot.h"
+#include "server/life_cycle.h"
+#include "server/openai/api.h"
+#include "server/rpc/grpc_server.h"
+
+namespace switchyard {
+namespace {
+
+constexpr absl::Duration kHealthPeriod = absl::Milliseconds(200);
+// After the engine has ended every request, for the last bytes to reach slow clients.
+constexpr absl::Duration kFlushLimit = absl::Seconds(5);
+
+struct FrontEnds {
+  std::unique_ptr<http::Server> http;
+  std::unique_ptr<GrpcServer> grpc;
+
+  BoundPorts ports() const { return {.http = http->port(), .grpc = grpc->port()}; }
+};
+
+absl::StatusOr<FrontEnds> Listen(const ServeSettings& settings, EngineSlot* slot) {
+  openai::ApiConfig api;
+  api.http.host = settings.http.host;
+  api.http.port = settings.http.port;
+  api.api_keys = settings.api_keys;
+  if (settings.metrics_alias_vllm) api.metrics.prefixes.push_back("vllm");
+  api.metrics.per_expert = settings.metrics_per_expert;
+  absl::StatusOr<std::unique_ptr<http::Server>> http = openai::StartServer(api, slot);
+  if (!http.ok()) {
+    return absl::Status(http.status().code(),
+                        absl::StrCat("--http ", Format(settings.http), ": ", http.status().message()));
+  }
+  absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = GrpcServer::Start({.host = settings.grpc.host,
+                                                                        .port = settings.grpc.port,
+                                                                        .api_keys = settings.api_keys,
+                                                                        .reflection = settings.grpc_reflection},
+                                                                       slot);
+  if (!grpc.ok()) return grpc.status();
+  return FrontEnds{*std::move(http), *std::move(grpc)};
+}
+
+// Written beside and renamed, so that a reader never sees half of it.
+absl::Status WriteReadyFile(const std::string& path, const std::string& json) {
+  const std::string temporary = path + ".tmp";
+  {
+    std::ofstream file(temporary);
+    file << json << "\n";
+    if (!file.flush()) return absl::InternalError(absl::StrCat("--ready-file ", path, ": cannot be written"));
+  }
+  if (std::rename(temporary.c_str(), path.c_str()) == 0) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("--ready-file ", path, ": cannot be written"));
+}
+
+// Until the first signal. An engine that fails is reported once; the front ends go on saying so to clients.
+absl::Status WaitForStop(const StopSignals& signals, const Engine& engine, EngineSlot* slot) {
+  absl::Status failure;
+  while (!signals.WaitFor(kHealthPeriod)) {
+    if (!failure.ok()) continue;
+    failure = engine.Health();
+    if (failure.ok()) continue;
+    spdlog::error("the engine has failed: {}; restart all processes of this job", std::string(failure.message()));
+    slot->Fail(failure);
+  }
+  return failure;
+}
+
+}  // namespace
+
+int RunServe(const Settings& settings) {
+  StopSignals signals;
+  EngineSlot slot(settings.serve.served_model_name);
+  std::unique_ptr<Engine> engine;  // outlives the front ends
+  absl::StatusOr<FrontEnds> front_ends = Listen(settings.serve, &slot);
+  if (!front_ends.ok()) {
+    Report(front_ends.status());
+    return kExitFailed;
+  }
+
+  const StartupCallback progress = ShowProgress([&slot](const StartupProgress& now) { slot.SetProgress(now); });
+  absl::StatusOr<std::unique_ptr<Engine>> created = Engine::Create(settings.engine, progress);
+  if (!created.ok()) return Report(created.status());
+  engine = *std::move(created);
+  signals.ExpectDrain();
+  slot.Serve(engine.get());
+  std::cout << Banner(settings.serve, front_ends->ports(), *engine) << std::endl;
+  if (!settings.serve.ready_file.empty()) {
+    const std::string json = ReadyJson(settings.serve, front_ends->ports());
+    if (absl::Status status = WriteReadyFile(settings.serve.ready_file, json); !status.ok()) return Report(status);
+  }
+
+  const absl::Status failure = WaitForStop(signals, *engine, &slot);
+  slot.BeginDrain();
+  const absl::Status drained = engine->Drain(settings.serve.drain_timeout);
+  front_ends->http->Shutdown(kFlushLimit).IgnoreError();  // what it had to cancel is already reported by the engine
+  front_ends->grpc->Shutdown(kFlushLimit);
+  if (!failure.ok()) return kExitFailed;
+  if (!drained.ok()) {
+    spdlog::warn("drained, but not all requests finished: {}", std::string(drained.message()));
+    return kExitFailed;
+  }
+  spdlog::info("drained; all requests finished");
+  return kExitOk;
+}
+
+}  // namespace switchyard

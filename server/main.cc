@@ -1,0 +1,51 @@
+// The switchyard binary: reads the command line and hands over to a command.
+#include <cstdlib>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/commands/generate.h"
+#include "server/commands/score.h"
+#include "server/commands/serve.h"
+#include "server/commands/startup.h"
+#include "server/logging.h"
+#include "server/settings/command_line.h"
+
+namespace {
+
+std::optional<std::string> ReadEnvironment(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+int Run(const switchyard::Settings& settings) {
+  if (settings.check) return switchyard::RunCheck(settings);
+  if (settings.engine.launch.process_idx > 0) return switchyard::RunFollower(settings);
+  switch (settings.command) {
+    case switchyard::Command::kServe:
+      return switchyard::RunServe(settings);
+    case switchyard::Command::kGenerate:
+      return switchyard::RunGenerate(settings);
+    case switchyard::Command::kScore:
+      return switchyard::RunScore(settings);
+  }
+  return switchyard::kExitRefused;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const absl::StatusOr<switchyard::CommandLine> line =
+      switchyard::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc), ReadEnvironment);
+  if (!line.ok()) {
+    std::cerr << "switchyard: " << line.status().message() << std::endl;
+    return switchyard::kExitRefused;
+  }
+  if (!line->settings.has_value()) {
+    std::cout << line->output << std::flush;
+    return switchyard::kExitOk;
+  }
+  switchyard::SetUpLogging(line->settings->log);
+  return Run(*line->settings);
+}

@@ -1,0 +1,170 @@
+#include "server/metrics_exporter.h"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "parallel/exchange_strategy.h"
+
+namespace switchyard {
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+using Labels = std::vector<ClientMetric::Label>;
+
+// Builds the families of one prefix; every series carries the model's name, as vLLM's do.
+class Families {
+ public:
+  Families(std::string prefix, std::string model) : prefix_(std::move(prefix)), model_(std::move(model)) {}
+
+  void Gauge(const std::string& name, const std::string& help, double value, Labels labels = {}) {
+    Series(name, help, MetricType::Gauge, std::move(labels)).gauge.value = value;
+  }
+  void Counter(const std::string& name, const std::string& help, double value, Labels labels = {}) {
+    Series(name, help, MetricType::Counter, std::move(labels)).counter.value = value;
+  }
+  void Distribution(const std::string& name, const std::string& help, const Histogram& histogram) {
+    ClientMetric::Histogram& out = Series(name, help, MetricType::Histogram, {}).histogram;
+    out.sample_count = histogram.count();
+    out.sample_sum = histogram.sum();
+    uint64_t cumulative = 0;
+    for (size_t i = 0; i < histogram.counts().size(); ++i) {
+      cumulative += histogram.counts()[i];
+      const bool last = i == histogram.bounds().size();
+      out.bucket.push_back({.cumulative_count = cumulative,
+                            .upper_bound = last ? std::numeric_limits<double>::infinity() : histogram.bounds()[i]});
+    }
+    if (histogram.counts().empty()) {
+      out.bucket.push_back({.cumulative_count = 0, .upper_bound = std::numeric_limits<double>::infinity()});
+    }
+  }
+
+  const std::vector<MetricFamily>& families() const { return families_; }
+
+ private:
+  // Series of one family are added one after another.
+  ClientMetric& Series(const std::string& name, const std::string& help, MetricType type, Labels labels) {
+    const std::string full_name = prefix_ + ":" + name;
+    if (families_.empty() || families_.back().name != full_name) {
+      families_.push_back({.name = full_name, .help = help, .type = type, .metric = {}});
+    }
+    ClientMetric metric;
+    metric.label.push_back({"model_name", model_});
+    for (ClientMetric::Label& label : labels) metric.label.push_back(std::move(label));
+    families_.back().metric.push_back(std::move(metric));
+    return families_.back().metric.back();
+  }
+
+  const std::string prefix_;
+  const std::string model_;
+  std::vector<MetricFamily> families_;
+};
+
+// In bits: log2(experts) when all are used alike, 0 when one takes every token.
+double Entropy(const std::vector<uint64_t>& tokens) {
+  double total = 0;
+  for (uint64_t count : tokens) total += static_cast<double>(count);
+  double entropy = 0;
+  for (uint64_t count : tokens) {
+    if (count == 0) continue;
+    const double share = static_cast<double>(count) / total;
+    entropy -= share * std::log2(share);
+  }
+  return entropy;
+}
+
+void AddRequests(const EngineStats& stats, Families& out) {
+  out.Gauge("num_requests_running", "Requests being generated.", static_cast<double>(stats.num_requests_running));
+  out.Gauge("num_requests_waiting", "Requests waiting to be scheduled.",
+            static_cast<double>(stats.num_requests_waiting));
+  out.Gauge("kv_cache_usage_perc", "KV pages in use, of all ranks; 1 is all of them.",
+            stats.kv_pages_total == 0
+                ? 0.0
+                : static_cast<double>(stats.kv_pages_used) / static_cast<double>(stats.kv_pages_total));
+  out.Gauge("kv_pages_used", "KV pages in use, of all ranks.", static_cast<double>(stats.kv_pages_used));
+  out.Gauge("kv_pages_total", "KV pages, of all ranks.", static_cast<double>(stats.kv_pages_total));
+  out.Counter("engine_steps_total", "Forward passes.", static_cast<double>(stats.num_steps));
+  out.Counter("prompt_tokens_total", "Prompt tokens processed.", static_cast<double>(stats.prompt_tokens));
+  out.Counter("generation_tokens_total", "Tokens generated.", static_cast<double>(stats.generation_tokens));
+  out.Counter("num_preemptions_total", "Requests preempted for want of KV pages.",
+              static_cast<double>(stats.num_preemptions));
+  const std::string finished = "request_success_total";
+  const std::string help = "Finished requests by reason.";
+  out.Counter(finished, help, static_cast<double>(stats.requests_stop), {{"finished_reason", "stop"}});
+  out.Counter(finished, help, static_cast<double>(stats.requests_length), {{"finished_reason", "length"}});
+  out.Counter(finished, help, static_cast<double>(stats.requests_abort), {{"finished_reason", "abort"}});
+  out.Counter(finished, help, static_cast<double>(stats.requests_error), {{"finished_reason", "error"}});
+}
+
+void AddLatencies(const EngineStats& stats, Families& out) {
+  out.Distribution("time_to_first_token_seconds", "From submission to the first token.", stats.time_to_first_token);
+  out.Distribution("inter_token_latency_seconds", "Between two tokens of a request.", stats.inter_token_latency);
+  out.Distribution("request_time_per_output_token_seconds", "Mean of a request after its first token.",
+                   stats.time_per_output_token);
+  out.Distribution("e2e_request_latency_seconds", "From submission to the last token.", stats.e2e_latency);
+  out.Distribution("request_queue_time_seconds", "From submission to the first scheduled step.", stats.queue_time);
+  out.Distribution("request_prefill_time_seconds", "From the first scheduled step to the first token.",
+                   stats.prefill_time);
+  out.Distribution("request_decode_time_seconds", "From the first token to the last.", stats.decode_time);
+}
+
+void AddExperts(const EngineStats& stats, bool per_expert, Families& out) {
+  double dead = 0;
+  for (const std::vector<uint64_t>& layer : stats.expert_tokens) {
+    for (uint64_t tokens : layer) dead += tokens == 0 ? 1 : 0;
+  }
+  out.Gauge("moe_dead_experts", "Experts, over all layers, that no token was routed to since start.", dead);
+  for (size_t layer = 0; layer < stats.rank_load_max_over_mean.size(); ++layer) {
+    out.Gauge("moe_rank_load_max_over_mean", "Routed tokens of the busiest rank over the mean, since start.",
+              stats.rank_load_max_over_mean[layer], {{"layer", std::to_string(layer)}});
+  }
+  for (size_t layer = 0; layer < stats.expert_tokens.size(); ++layer) {
+    out.Gauge("moe_routing_entropy", "Entropy in bits of the tokens' distribution over experts, since start.",
+              Entropy(stats.expert_tokens[layer]), {{"layer", std::to_string(layer)}});
+  }
+  for (size_t layer = 0; per_expert && layer < stats.expert_tokens.size(); ++layer) {
+    for (size_t expert = 0; expert < stats.expert_tokens[layer].size(); ++expert) {
+      out.Counter("moe_expert_tokens_total", "Tokens routed to an expert.",
+                  static_cast<double>(stats.expert_tokens[layer][expert]),
+                  {{"layer", std::to_string(layer)}, {"expert", std::to_string(expert)}});
+    }
+  }
+  out.Counter("moe_dispatch_seconds", "Time that rank 0 spent in dispatch.", stats.dispatch_seconds);
+  out.Counter("moe_expert_seconds", "Time that rank 0 spent in its experts.", stats.expert_seconds);
+  out.Counter("moe_combine_seconds", "Time that rank 0 spent in combine.", stats.combine_seconds);
+  for (size_t i = 0; i < stats.exchange_bytes.size(); ++i) {
+    out.Counter("exchange_bytes_total", "Payload that rank 0 sent, by exchange strategy.",
+                static_cast<double>(stats.exchange_bytes[i]), {{"strategy", Name(static_cast<ExchangeStrategy>(i))}});
+  }
+}
+
+}  // namespace
+
+MetricsExporter::MetricsExporter(const EngineSlot* slot, MetricsOptions options)
+    : slot_(slot), options_(std::move(options)) {}
+
+std::string MetricsExporter::Render() const {
+  const EngineSlot::Snapshot now = slot_->snapshot();
+  EngineStats stats;
+  if (now.engine != nullptr) stats = now.engine->Stats();
+
+  std::string text;
+  for (const std::string& prefix : options_.prefixes) {
+    Families families(prefix, slot_->served_model_name());
+    families.Gauge("model_loaded", "1 while requests are taken.", now.state == EngineSlot::State::kServing ? 1 : 0);
+    if (now.engine != nullptr) {
+      AddRequests(stats, families);
+      AddLatencies(stats, families);
+      AddExperts(stats, options_.per_expert, families);
+    }
+    text += prometheus::TextSerializer().Serialize(families.families());
+  }
+  return text;
+}
+
+}  // namespace switchyard

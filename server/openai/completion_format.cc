@@ -1,0 +1,78 @@
+#include "server/openai/completion_format.h"
+
+#include <nlohmann/json.hpp>
+
+namespace switchyard::openai {
+
+using nlohmann::ordered_json;
+
+ordered_json StopReason(const RequestUpdate& last, const GenerationPlan& plan) {
+  if (!last.matched_stop.empty()) return last.matched_stop;
+  for (int32_t id : plan.request.stop.token_ids) {
+    if (id == last.matched_stop_id) return id;
+  }
+  return nullptr;
+}
+
+ordered_json TokenIds(const RequestUpdate& update) {
+  ordered_json ids = ordered_json::array();
+  for (const GeneratedToken& token : update.tokens) ids.push_back(token.id);
+  return ids;
+}
+
+bool CompletionFormat::HasDelta(const ChoiceProgress& progress, const RequestUpdate& update) const {
+  const bool opens_echo = plan_->echo && !progress.begun && (update.finish.has_value() || update.prompt_logprobs);
+  return !update.tokens.empty() || !update.text.empty() || opens_echo;
+}
+
+ordered_json CompletionFormat::LogProbs(const RequestUpdate& update, bool with_prompt, ChoiceProgress* progress) const {
+  if (plan_->num_logprobs < 0) return nullptr;
+  CompletionLogProbs lists(tokenizer_, &progress->offsets);
+  if (with_prompt) {
+    const std::vector<int32_t>& ids = progress->prompt->ids;
+    lists.AddUnscored(ids[0]);
+    for (size_t i = 1; i < ids.size(); ++i) {
+      const bool scored = update.prompt_logprobs.has_value() && i - 1 < update.prompt_logprobs->size();
+      if (!scored) {
+        lists.AddUnscored(ids[i]);
+        continue;
+      }
+      const PromptLogProb& entry = (*update.prompt_logprobs)[i - 1];
+      lists.Add(ids[i], entry.logprob, entry.top);
+    }
+  }
+  for (const GeneratedToken& token : update.tokens) lists.Add(token.id, token.logprob, token.top);
+  return lists.Take();
+}
+
+ordered_json CompletionFormat::Delta(const RequestUpdate& update, ChoiceProgress* progress) const {
+  const bool opens = !progress->begun;
+  progress->begun = true;
+  const bool with_prompt = opens && plan_->echo;
+  ordered_json choice = {{"index", progress->index},
+                         {"text", with_prompt ? progress->prompt->text + update.text : update.text},
+                         {"logprobs", LogProbs(update, with_prompt, progress)},
+                         {"finish_reason", nullptr}};
+  if (plan_->return_token_ids) {
+    if (opens) choice["prompt_token_ids"] = progress->prompt->ids;
+    choice["token_ids"] = TokenIds(update);
+  }
+  return choice;
+}
+
+ordered_json CompletionFormat::Finish(const RequestUpdate& last, ChoiceProgress* progress) const {
+  return {{"index", progress->index},
+          {"text", ""},
+          {"logprobs", nullptr},
+          {"finish_reason", Name(*last.finish)},
+          {"stop_reason", StopReason(last, *plan_)}};
+}
+
+ordered_json CompletionFormat::Whole(const RequestUpdate& all, ChoiceProgress* progress) const {
+  ordered_json choice = Delta(all, progress);
+  choice["finish_reason"] = Name(*all.finish);
+  choice["stop_reason"] = StopReason(all, *plan_);
+  return choice;
+}
+
+}  // namespace switchyard::openai

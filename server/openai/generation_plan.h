@@ -1,0 +1,46 @@
+// What one HTTP request asks for, checked and in the engine's terms.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "engine/request.h"
+#include "server/openai/api.h"
+
+namespace switchyard::openai {
+
+// What requests are checked against. All borrowed, all outliving the request.
+struct ModelContext {
+  Engine* engine = nullptr;
+  const std::string* served_name = nullptr;
+  const Limits* limits = nullptr;
+
+  const ModelInfo& info() const { return engine->model_info(); }
+  const Tokenizer* tokenizer() const { return engine->tokenizer(); }  // may be null
+};
+
+struct Prompt {
+  std::vector<int32_t> ids;
+  std::string text;  // as `echo` gives it back; filled only for echo
+};
+
+struct GenerationPlan {
+  std::vector<Prompt> prompts;
+  int32_t n = 1;  // choices per prompt; choice i of a prompt uses seed + i
+  // Of every choice; `id`, `prompt` and the seed's offset are filled in when it is submitted.
+  GenerationRequest request;
+
+  bool stream = false;
+  bool include_usage = false;     // a last chunk with the usage
+  bool continuous_usage = false;  // the usage so far in every chunk
+  bool echo = false;
+  bool return_token_ids = false;
+  int32_t num_logprobs = -1;  // as asked: -1 none
+
+  std::string response_id;                  // "cmpl-…", "chatcmpl-…"
+  std::vector<std::string> without_effect;  // fields that were accepted and ignored, for the log
+};
+
+}  // namespace switchyard::openai

@@ -1,0 +1,49 @@
+// The gRPC service switchyard.v1.Generation over an engine slot.
+#pragma once
+
+#include "server/auth.h"
+#include "server/engine_slot.h"
+#include "server/rpc/generation_streams.h"
+#include "switchyard/v1/generation.grpc.pb.h"
+
+namespace switchyard {
+
+// Callback API: no call blocks a thread while the engine works.
+// Thread safety: as gRPC needs it. `slot` and `authorizer` are borrowed and outlive the server that the service is in.
+class GenerationService final : public v1::Generation::CallbackService {
+ public:
+  GenerationService(const EngineSlot* slot, const Authorizer* authorizer, const StreamLimits& limits)
+      : slot_(*slot), authorizer_(*authorizer), limits_(limits) {}
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
+                                                           const v1::GenerateRequest* request) override;
+  grpc::ServerBidiReactor<v1::GenerateRequest, v1::GenerateResponse>* GenerateBatch(
+      grpc::CallbackServerContext* context) override;
+
+  grpc::ServerUnaryReactor* Abort(grpc::CallbackServerContext* context, const v1::AbortRequest* request,
+                                  v1::AbortResponse* response) override;
+  grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context, const v1::TokenizeRequest* request,
+                                     v1::TokenizeResponse* response) override;
+  grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context, const v1::DetokenizeRequest* request,
+                                       v1::DetokenizeResponse* response) override;
+  grpc::ServerUnaryReactor* GetModelInfo(grpc::CallbackServerContext* context, const v1::GetModelInfoRequest* request,
+                                         v1::GetModelInfoResponse* response) override;
+  grpc::ServerUnaryReactor* GetLoad(grpc::CallbackServerContext* context, const v1::GetLoadRequest* request,
+                                    v1::GetLoadResponse* response) override;
+  grpc::ServerUnaryReactor* GetExpertLoad(grpc::CallbackServerContext* context, const v1::GetExpertLoadRequest* request,
+                                          v1::GetExpertLoadResponse* response) override;
+
+ private:
+  grpc::Status Authorize(const grpc::CallbackServerContext& context) const;
+  // The engine once it is loaded, also while it drains or after it failed: what only reads needs no admission.
+  absl::StatusOr<Engine*> LoadedEngine() const;
+
+  // constant after construction
+  const EngineSlot& slot_;
+  const Authorizer& authorizer_;
+  const StreamLimits limits_;
+
+  RequestIdSource request_ids_;
+};
+
+}  // namespace switchyard

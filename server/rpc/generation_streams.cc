@@ -1,0 +1,282 @@
+#include "server/rpc/generation_streams.h"
+
+#include <chrono>
+#include <memory>
+#include <random>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "server/rpc/request_codec.h"
+#include "server/rpc/response_writer.h"
+
+namespace switchyard {
+namespace {
+
+using WriteReactor = grpc::ServerWriteReactor<v1::GenerateResponse>;
+using BidiReactor = grpc::ServerBidiReactor<v1::GenerateRequest, v1::GenerateResponse>;
+
+absl::Status CancellationStatus(const grpc::CallbackServerContext& context) {
+  if (context.deadline() <= std::chrono::system_clock::now()) {
+    return absl::DeadlineExceededError("the call's deadline passed before the generation ended");
+  }
+  return absl::CancelledError("the client cancelled the call");
+}
+
+class GenerateStream final : public ResponseWriter<WriteReactor>, public std::enable_shared_from_this<GenerateStream> {
+ public:
+  GenerateStream(grpc::CallbackServerContext* context, const EngineSlot& slot, const StreamLimits& limits)
+      : ResponseWriter(limits.max_pending_bytes), context_(context), slot_(slot) {}
+
+  WriteReactor* Start(const v1::GenerateRequest& message) {
+    self_ = shared_from_this();
+    const absl::Status status = Submit(message);
+    WriteReactor* reactor = this;
+    if (!status.ok()) Fail(status);
+    return reactor;
+  }
+
+  void OnCancel() override {
+    const absl::Status status = CancellationStatus(*context_);
+    AbortRequest();
+    Fail(status);
+  }
+
+  void OnDone() override { self_.reset(); }
+
+ private:
+  absl::Status Submit(const v1::GenerateRequest& message) {
+    absl::StatusOr<Engine*> engine = slot_.Admit();
+    if (!engine.ok()) return engine.status();
+    absl::StatusOr<GenerationRequest> request = ToEngineRequest(message, **engine, slot_.served_model_name());
+    if (!request.ok()) return request.status();
+    const std::string id = request->id;
+    const bool with_logprobs = request->num_logprobs >= 0;
+    const absl::Status status =
+        (*engine)->Submit(*std::move(request), [self = shared_from_this(), id, with_logprobs](RequestUpdate update) {
+          self->OnUpdate(id, update, with_logprobs);
+        });
+    if (!status.ok()) return status;
+    bool cancelled;
+    {
+      absl::MutexLock lock(&request_mu_);
+      engine_ = *engine;
+      id_ = id;
+      cancelled = cancelled_;
+    }
+    if (cancelled) (*engine)->Abort(id);
+    return absl::OkStatus();
+  }
+
+  void OnUpdate(const std::string& id, const RequestUpdate& update, bool with_logprobs) {
+    const bool wanted = Push(ToResponse(id, update, with_logprobs));
+    if (update.finish.has_value()) {
+      Close(EndStatus(id, update));
+    } else if (!wanted) {
+      AbortRequest();
+    }
+  }
+
+  void AbortRequest() {
+    Engine* engine;
+    std::string id;
+    {
+      absl::MutexLock lock(&request_mu_);
+      cancelled_ = true;
+      engine = engine_;
+      id = id_;
+    }
+    if (engine != nullptr) engine->Abort(id);
+  }
+
+  // constant after construction
+  grpc::CallbackServerContext* const context_;
+  const EngineSlot& slot_;
+
+  std::shared_ptr<GenerateStream> self_;  // until OnDone
+
+  absl::Mutex request_mu_;
+  Engine* engine_ ABSL_GUARDED_BY(request_mu_) = nullptr;  // set once submitted
+  std::string id_ ABSL_GUARDED_BY(request_mu_);
+  bool cancelled_ ABSL_GUARDED_BY(request_mu_) = false;
+};
+
+class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable_shared_from_this<BatchStream> {
+ public:
+  BatchStream(grpc::CallbackServerContext* context, const EngineSlot& slot, const StreamLimits& limits)
+      : ResponseWriter(limits.max_pending_bytes), limits_(limits), context_(context), slot_(slot) {}
+
+  BidiReactor* Start() {
+    self_ = shared_from_this();
+    StartRead(&incoming_);
+    return this;
+  }
+
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      {
+        absl::MutexLock lock(&requests_mu_);
+        all_read_ = true;
+      }
+      CloseIfDone();
+      return;
+    }
+    const std::string id = incoming_.request_id();
+    const absl::Status status = Submit(incoming_);
+    if (!status.ok() && !PushEnd(id, {}, status)) AbortAll();
+    {
+      absl::MutexLock lock(&requests_mu_);
+      if (cancelled_) return;
+      if (num_unfinished_ >= limits_.max_batch_requests) {
+        paused_ = true;
+        return;
+      }
+    }
+    StartRead(&incoming_);
+  }
+
+  void OnCancel() override {
+    const absl::Status status = CancellationStatus(*context_);
+    AbortAll();
+    Fail(status);
+  }
+
+  void OnDone() override { self_.reset(); }
+
+ private:
+  absl::Status Submit(const v1::GenerateRequest& message) {
+    const std::string& id = message.request_id();
+    if (id.empty()) return absl::InvalidArgumentError("`request_id` is empty: GenerateBatch needs one per request");
+    absl::StatusOr<Engine*> engine = slot_.Admit();
+    if (!engine.ok()) return engine.status();
+    {
+      absl::MutexLock lock(&requests_mu_);
+      if (in_flight_.contains(id)) {
+        return absl::AlreadyExistsError(
+            absl::StrCat("`request_id` \"", id, "\" is in flight on this stream; each request needs its own"));
+      }
+    }
+    absl::StatusOr<GenerationRequest> request = ToEngineRequest(message, **engine, slot_.served_model_name());
+    if (!request.ok()) return request.status();
+    {
+      absl::MutexLock lock(&requests_mu_);
+      engine_ = *engine;
+      in_flight_.insert(id);
+      ++num_unfinished_;
+    }
+    const bool with_logprobs = request->num_logprobs >= 0;
+    const absl::Status status =
+        (*engine)->Submit(*std::move(request), [self = shared_from_this(), id, with_logprobs](RequestUpdate update) {
+          self->OnUpdate(id, update, with_logprobs);
+        });
+    bool cancelled;
+    {
+      absl::MutexLock lock(&requests_mu_);
+      if (!status.ok()) {
+        in_flight_.erase(id);
+        --num_unfinished_;
+      }
+      cancelled = cancelled_;
+    }
+    if (status.ok() && cancelled) (*engine)->Abort(id);
+    return status;
+  }
+
+  void OnUpdate(const std::string& id, const RequestUpdate& update, bool with_logprobs) {
+    v1::GenerateResponse response = ToResponse(id, update, with_logprobs);
+    if (!update.finish.has_value()) {
+      if (!Push(std::move(response))) AbortAll();
+      return;
+    }
+    {
+      absl::MutexLock lock(&requests_mu_);
+      in_flight_.erase(id);  // before the client can know of the end and use the id again
+    }
+    if (!PushEnd(id, std::move(response), EndStatus(id, update))) AbortAll();
+    bool resume;
+    {
+      absl::MutexLock lock(&requests_mu_);
+      --num_unfinished_;
+      resume = std::exchange(paused_, false) && !cancelled_;
+    }
+    if (resume) StartRead(&incoming_);
+    CloseIfDone();
+  }
+
+  bool PushEnd(const std::string& id, v1::GenerateResponse response, const absl::Status& status) {
+    response.set_request_id(id);
+    response.mutable_status()->set_code(status.raw_code());
+    response.mutable_status()->set_message(std::string(status.message()));
+    return Push(std::move(response));
+  }
+
+  void CloseIfDone() {
+    {
+      absl::MutexLock lock(&requests_mu_);
+      if (!all_read_ || num_unfinished_ > 0) return;
+    }
+    Close(absl::OkStatus());
+  }
+
+  void AbortAll() {
+    Engine* engine;
+    std::vector<std::string> ids;
+    {
+      absl::MutexLock lock(&requests_mu_);
+      cancelled_ = true;
+      engine = engine_;
+      ids.assign(in_flight_.begin(), in_flight_.end());
+    }
+    for (const std::string& id : ids) engine->Abort(id);
+  }
+
+  // constant after construction
+  const StreamLimits limits_;
+  grpc::CallbackServerContext* const context_;
+  const EngineSlot& slot_;
+
+  std::shared_ptr<BatchStream> self_;  // until OnDone
+  v1::GenerateRequest incoming_;       // gRPC's between StartRead and OnReadDone
+
+  absl::Mutex requests_mu_;
+  Engine* engine_ ABSL_GUARDED_BY(requests_mu_) = nullptr;         // set before the first of in_flight_
+  std::set<std::string> in_flight_ ABSL_GUARDED_BY(requests_mu_);  // also those being submitted
+  size_t num_unfinished_ ABSL_GUARDED_BY(requests_mu_) = 0;        // in flight, or their last response not yet pushed
+  bool paused_ ABSL_GUARDED_BY(requests_mu_) = false;              // no read is under way: the stream is full
+  bool all_read_ ABSL_GUARDED_BY(requests_mu_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(requests_mu_) = false;
+};
+
+template <typename Reactor>
+class Refusal final : public Reactor {
+ public:
+  explicit Refusal(grpc::Status status) { this->Finish(std::move(status)); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+RequestIdSource::RequestIdSource()
+    : prefix_([] {
+        std::random_device device;
+        return absl::StrFormat("grpc-%08x%08x-", device(), device());
+      }()) {}
+
+std::string RequestIdSource::Next() { return absl::StrCat(prefix_, next_.fetch_add(1)); }
+
+WriteReactor* StartGenerate(grpc::CallbackServerContext* context, v1::GenerateRequest message, const EngineSlot& slot,
+                            const StreamLimits& limits) {
+  return std::make_shared<GenerateStream>(context, slot, limits)->Start(message);
+}
+
+BidiReactor* StartGenerateBatch(grpc::CallbackServerContext* context, const EngineSlot& slot,
+                                const StreamLimits& limits) {
+  return std::make_shared<BatchStream>(context, slot, limits)->Start();
+}
+
+WriteReactor* RefuseGenerate(grpc::Status status) { return new Refusal<WriteReactor>(std::move(status)); }
+BidiReactor* RefuseGenerateBatch(grpc::Status status) { return new Refusal<BidiReactor>(std::move(status)); }
+
+}  // namespace switchyard

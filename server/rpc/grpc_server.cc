@@ -1,0 +1,117 @@
+#include "server/rpc/grpc_server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "server/auth.h"
+#include "server/rpc/generation_service.h"
+
+namespace switchyard {
+namespace {
+
+constexpr absl::Duration kHealthPeriod = absl::Milliseconds(100);
+
+int Milliseconds(absl::Duration duration) { return static_cast<int>(absl::ToInt64Milliseconds(duration)); }
+
+std::string Address(const GrpcServerConfig& config) {
+  const bool is_ipv6 = absl::StrContains(config.host, ':');
+  return absl::StrCat(is_ipv6 ? "[" : "", config.host, is_ipv6 ? "]" : "", ":", config.port);
+}
+
+class GrpcServerImpl final : public GrpcServer {
+ public:
+  GrpcServerImpl(const GrpcServerConfig& config, const EngineSlot* slot)
+      : slot_(*slot),
+        authorizer_(config.api_keys),
+        service_(slot, &authorizer_,
+                 {.max_pending_bytes = config.max_pending_bytes, .max_batch_requests = config.max_batch_requests}) {}
+
+  ~GrpcServerImpl() override { Shutdown(absl::ZeroDuration()); }
+
+  absl::Status Listen(const GrpcServerConfig& config) {
+    // Both are switches of the library for the whole process; they take effect on servers built afterwards.
+    grpc::EnableDefaultHealthCheckService(true);
+    if (config.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+
+    int port = 0;
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort(Address(config), grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&service_);
+    builder.SetMaxReceiveMessageSize(config.max_receive_bytes);
+    builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, config.max_metadata_bytes);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, config.max_concurrent_streams);
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(config.keepalive_time));
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(config.keepalive_timeout));
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                               Milliseconds(config.min_ping_interval));
+    // Without this a second server on the same port would take half of the connections instead of failing.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port == 0) {
+      server_.reset();
+      return absl::UnavailableError(absl::StrCat("--grpc ", Address(config),
+                                                 ": cannot listen there; the port may be taken or the address not one "
+                                                 "of this host: choose another, or port 0 for any free one"));
+    }
+    port_ = static_cast<uint16_t>(port);
+    ReportHealth();
+    health_thread_ = std::thread([this] {
+      while (!stopping_.WaitForNotificationWithTimeout(kHealthPeriod)) ReportHealth();
+    });
+    return absl::OkStatus();
+  }
+
+  uint16_t port() const override { return port_; }
+
+  void Shutdown(absl::Duration limit) override {
+    absl::MutexLock lock(&shutdown_mu_);
+    if (server_ == nullptr || stopping_.HasBeenNotified()) return;
+    stopping_.Notify();
+    health_thread_.join();
+    server_->GetHealthCheckService()->SetServingStatus(false);
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + limit));
+    server_->Wait();
+  }
+
+ private:
+  void ReportHealth() {
+    const EngineSlot::Snapshot now = slot_.snapshot();
+    const bool serving = now.state == EngineSlot::State::kServing && now.engine->Health().ok();
+    grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+    health->SetServingStatus("", serving);
+    health->SetServingStatus(v1::Generation::service_full_name(), serving);
+  }
+
+  // constant after construction
+  const EngineSlot& slot_;
+  const Authorizer authorizer_;
+  GenerationService service_;
+
+  // constant after Listen
+  std::unique_ptr<grpc::Server> server_;
+  uint16_t port_ = 0;
+  std::thread health_thread_;
+
+  absl::Mutex shutdown_mu_;
+  absl::Notification stopping_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerConfig& config, const EngineSlot* slot) {
+  auto server = std::make_unique<GrpcServerImpl>(config, slot);
+  if (absl::Status status = server->Listen(config); !status.ok()) return status;
+  return std::unique_ptr<GrpcServer>(std::move(server));
+}
+
+}  // namespace switchyard

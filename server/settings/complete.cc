@@ -1,0 +1,123 @@
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <thread>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "server/settings/schema.h"
+
+namespace switchyard {
+namespace {
+
+absl::Status CompleteRanks(const LaunchEnvironment& environment, SettingsDraft* draft) {
+  EngineConfig& engine = draft->settings.engine;
+  engine.launch = environment.launch;
+  if (engine.device == DeviceKind::kCpu) {
+    if (!draft->gpus.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--gpus \"", draft->gpus, "\" needs --device cuda; for ranks on the CPU use --ranks"));
+    }
+    engine.num_local_ranks = static_cast<int>(draft->ranks.value_or(1));
+    if (engine.num_threads == 0 && environment.processes_on_host > 1) {
+      const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+      engine.num_threads = std::max(1, cores / environment.processes_on_host);
+    }
+    return absl::OkStatus();
+  }
+  if (draft->ranks.has_value()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--ranks ", *draft->ranks, " is for --device cpu; for --device cuda name the GPUs: --gpus 0,1"));
+  }
+  engine.gpus = {environment.process_idx_on_host};
+  if (!draft->gpus.empty()) {
+    absl::StatusOr<std::vector<int32_t>> gpus = ParseIntList(draft->gpus, 0, 1023);
+    if (!gpus.ok()) return absl::InvalidArgumentError(absl::StrCat("--gpus: ", gpus.status().message()));
+    engine.gpus.assign(gpus->begin(), gpus->end());
+    std::sort(gpus->begin(), gpus->end());
+    if (std::adjacent_find(gpus->begin(), gpus->end()) != gpus->end()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--gpus \"", draft->gpus, "\" names a GPU twice; each carries one rank"));
+    }
+  }
+  engine.num_local_ranks = static_cast<int>(engine.gpus.size());
+  return absl::OkStatus();
+}
+
+absl::Status AppendKeysOf(const std::string& path, std::vector<std::string>* keys) {
+  std::ifstream file(path);
+  if (!file) return absl::InvalidArgumentError(absl::StrCat("--api-key-file ", path, ": cannot be read"));
+  const size_t before = keys->size();
+  for (std::string line; std::getline(file, line);) {
+    const std::string key(absl::StripAsciiWhitespace(line));
+    if (!key.empty() && key.front() != '#') keys->push_back(key);
+  }
+  if (keys->size() > before) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--api-key-file ", path, ": holds no key; write one per line, or leave the flag out"));
+}
+
+absl::Status CompleteServe(SettingsDraft* draft) {
+  ServeSettings& serve = draft->settings.serve;
+  if (serve.served_model_name.empty()) {
+    const std::filesystem::path directory =
+        std::filesystem::absolute(draft->settings.engine.model_dir).lexically_normal();
+    serve.served_model_name =
+        directory.has_filename() ? directory.filename().string() : directory.parent_path().filename().string();
+    if (serve.served_model_name.empty()) serve.served_model_name = "model";
+  }
+  if (!draft->api_key_file.empty()) {
+    if (absl::Status status = AppendKeysOf(draft->api_key_file, &serve.api_keys); !status.ok()) return status;
+  }
+  if (!serve.api_keys.empty() || serve.allow_unauthenticated) return absl::OkStatus();
+  for (const auto& [flag, endpoint] : {std::pair("--http", serve.http), std::pair("--grpc", serve.grpc)}) {
+    if (IsLoopback(endpoint)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " ", Format(endpoint), " can be reached from other hosts, and there are no API keys: set ",
+                     "--api-key-file, or say --allow-unauthenticated if everyone may use the model"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompleteGenerate(SettingsDraft* draft) {
+  GenerateSettings& generate = draft->settings.generate;
+  if (draft->prompt.empty() == draft->prompt_tokens.empty()) {
+    return absl::InvalidArgumentError(draft->prompt.empty() ? "the prompt is missing: give --prompt or --prompt-tokens"
+                                                            : "--prompt and --prompt-tokens exclude each other");
+  }
+  if (!draft->prompt.empty()) {
+    generate.prompt = draft->prompt;
+    return absl::OkStatus();
+  }
+  if (generate.chat) return absl::InvalidArgumentError("--chat needs --prompt: the template is applied to text");
+  absl::StatusOr<std::vector<int32_t>> tokens =
+      ParseIntList(draft->prompt_tokens, 0, std::numeric_limits<int32_t>::max());
+  if (!tokens.ok()) return absl::InvalidArgumentError(absl::StrCat("--prompt-tokens: ", tokens.status().message()));
+  generate.prompt_tokens = *std::move(tokens);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status Complete(const LaunchEnvironment& environment, SettingsDraft* draft) {
+  const Settings& settings = draft->settings;
+  if (settings.engine.model_dir.empty()) {
+    return absl::InvalidArgumentError("--model is missing: name the checkpoint's directory");
+  }
+  if (absl::Status status = CompleteRanks(environment, draft); !status.ok()) return status;
+  switch (settings.command) {
+    case Command::kServe:
+      return CompleteServe(draft);
+    case Command::kGenerate:
+      return CompleteGenerate(draft);
+    case Command::kScore:
+      if (settings.score.input.empty()) {
+        return absl::InvalidArgumentError("--input is missing: name a file of JSON lines, or - for standard input");
+      }
+      return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace switchyard

@@ -1,0 +1,219 @@
+#include "server/settings/schema.h"
+
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
+namespace switchyard {
+namespace {
+
+template <typename T>
+Flag IntFlagOf(std::string name, std::string help, IntRange range, T* target) {
+  return IntFlag(
+      std::move(name), std::move(help), std::move(range), [target](int64_t value) { *target = static_cast<T>(value); },
+      [target]() { return std::optional<int64_t>(static_cast<int64_t>(*target)); });
+}
+
+template <typename T>
+Flag OptionalIntFlag(std::string name, std::string help, IntRange range, std::optional<T>* target) {
+  return IntFlag(
+      std::move(name), std::move(help), std::move(range), [target](int64_t value) { *target = static_cast<T>(value); },
+      [target]() { return target->has_value() ? std::optional<int64_t>(**target) : std::nullopt; });
+}
+
+Flag OptionalFloatFlag(std::string name, std::string help, FloatRange range, std::optional<float>* target) {
+  return FloatFlag(
+      std::move(name), std::move(help), range, [target](float value) { *target = value; },
+      [target] { return *target; });
+}
+
+template <typename Enum>
+Flag EnumFlag(std::string name, std::string help, std::vector<std::string> choices, Enum* target) {
+  return ChoiceFlag(
+      std::move(name), std::move(help), std::move(choices), [target](size_t i) { *target = static_cast<Enum>(i); },
+      [target]() { return static_cast<size_t>(*target); });
+}
+
+Flag ExchangeFlag(std::optional<ExchangeStrategy>* target) {
+  std::vector<std::string> choices = {"auto"};
+  for (const ExchangeStrategy strategy :
+       {ExchangeStrategy::kAllToAll, ExchangeStrategy::kAllGather, ExchangeStrategy::kAllReduce}) {
+    choices.push_back(Name(strategy));
+  }
+  return ChoiceFlag(
+      "exchange", "how tokens reach their experts on other ranks", std::move(choices),
+      [target](size_t i) { *target = i == 0 ? std::nullopt : std::optional(static_cast<ExchangeStrategy>(i - 1)); },
+      [target]() { return target->has_value() ? static_cast<size_t>(**target) + 1 : 0; });
+}
+
+Flag LogLevelFlag(std::string* target) {
+  static constexpr std::string_view kLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
+  return ChoiceFlag(
+      "log-level", "least severity that is logged, on standard error",
+      std::vector<std::string>(std::begin(kLevels), std::end(kLevels)),
+      [target](size_t i) { *target = std::string(kLevels[i]); },
+      [target]() { return static_cast<size_t>(std::find(std::begin(kLevels), std::end(kLevels), *target) - kLevels); });
+}
+
+void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
+  EngineConfig& engine = draft->settings.engine;
+  const char* model = "Model";
+  flags->push_back(In(
+      model, TextFlag("model", "DIR", "checkpoint directory as Hugging Face ships it; required", &engine.model_dir)));
+  flags->push_back(
+      In(model, IntFlagOf("max-model-len", "tokens of prompt and answer together; 0: the model's own limit",
+                          {.remedy = "0 takes the model's own limit"}, &engine.max_model_len)));
+
+  const char* ranks = "Ranks";
+  flags->push_back(In(ranks, EnumFlag("device", "where the ranks compute", {"cpu", "cuda"}, &engine.device)));
+  flags->push_back(
+      In(ranks, OptionalIntFlag("ranks", "ranks of this process that share the experts (--device cpu); default 1",
+                                {.min = 1, .max = 1024}, &draft->ranks)));
+  flags->push_back(
+      In(ranks, TextFlag("gpus", "I,J,...", "GPUs of this process, one rank each (--device cuda)", &draft->gpus)));
+  flags->push_back(In(ranks, EnumFlag("attention", "attention weights whole on every rank, or heads divided",
+                                      {"replicated", "tensor-parallel"}, &engine.attention)));
+  flags->push_back(In(ranks, ExchangeFlag(&engine.exchange)));
+  flags->push_back(In(ranks, DurationFlag("collective-timeout", "a rank that is silent for so long is lost",
+                                          absl::Milliseconds(100), &engine.collective_timeout)));
+  flags->push_back(In(ranks, IntFlagOf("threads",
+                                       "CPU threads of this process, divided among its ranks; 0: all cores (under a "
+                                       "launcher, divided by the processes of this host)",
+                                       {.max = 4096, .remedy = "0 takes all cores"}, &engine.num_threads)));
+
+  const char* memory = "Memory and batching";
+  flags->push_back(In(memory, SizeFlag("kv-cache", "KV cache per rank, as 4GiB or 512MB; 0: what the limits below need",
+                                       &engine.kv_cache_bytes)));
+  flags->push_back(
+      In(memory, IntFlagOf("page-size", "tokens per KV page", {.min = 1, .max = 1024}, &engine.page_size)));
+  flags->push_back(In(memory, IntFlagOf("max-batch-tokens", "tokens computed per step; longer prompts are split",
+                                        {.min = 1, .max = 1 << 20}, &engine.max_batch_tokens)));
+  flags->push_back(In(memory, IntFlagOf("max-running-requests", "requests generated for at the same time",
+                                        {.min = 1, .max = 1 << 16}, &engine.max_running_requests)));
+  flags->push_back(In(memory, IntFlagOf("max-queued-requests", "requests that may wait; more are refused",
+                                        {.min = 1, .max = 1 << 20}, &engine.max_queued_requests)));
+
+  const char* other = "Numerics and logs";
+  flags->push_back(In(other, ChoiceFlag(
+                                 "kernels", "fast, or plain loops to check them against", {"fast", "reference"},
+                                 [&engine](size_t i) { engine.reference_kernels = i == 1; },
+                                 [&engine]() { return engine.reference_kernels ? size_t{1} : size_t{0}; })));
+  flags->push_back(In(other, LogLevelFlag(&draft->settings.log.level)));
+  flags->push_back(In(other, EnumFlag("log-format", "lines for people or for machines", {"text", "json"},
+                                      &draft->settings.log.format)));
+}
+
+void AddServeFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
+  ServeSettings& serve = draft->settings.serve;
+  const char* front = "Front ends";
+  flags->push_back(In(front, EndpointFlag("http", "OpenAI-compatible HTTP; port 0: any free one", &serve.http)));
+  flags->push_back(In(front, EndpointFlag("grpc", "gRPC switchyard.v1; port 0: any free one", &serve.grpc)));
+  flags->push_back(
+      In(front, SwitchFlag("grpc-reflection", "let gRPC clients list the services", &serve.grpc_reflection)));
+  flags->push_back(
+      In(front, TextFlag("served-model-name", "NAME", "what clients call the model; default: the last part of --model",
+                         &serve.served_model_name)));
+  flags->push_back(In(front, DurationFlag("drain-timeout", "after SIGTERM, how long open requests may take to finish",
+                                          absl::ZeroDuration(), &serve.drain_timeout)));
+  flags->push_back(
+      In(front, TextFlag("ready-file", "FILE", "write the bound ports there as JSON, once ready", &serve.ready_file)));
+
+  const char* access = "Access";
+  Flag api_key = RepeatableFlag("api-key", "KEY",
+                                "clients must send one of these keys; may be repeated; other users "
+                                "of this host can see it, so prefer --api-key-file",
+                                &serve.api_keys);
+  api_key.is_secret = true;
+  flags->push_back(In(access, std::move(api_key)));
+  flags->push_back(
+      In(access, TextFlag("api-key-file", "FILE", "one key per line; # begins a comment line", &draft->api_key_file)));
+  flags->push_back(In(access, SwitchFlag("allow-unauthenticated", "listen beyond this host although there are no keys",
+                                         &serve.allow_unauthenticated)));
+
+  const char* metrics = "Metrics";
+  flags->push_back(In(metrics, ChoiceFlag(
+                                   "metrics-alias", "repeat the metrics under vLLM's prefix, for existing dashboards",
+                                   {"none", "vllm"}, [&serve](size_t i) { serve.metrics_alias_vllm = i == 1; },
+                                   [&serve]() { return serve.metrics_alias_vllm ? size_t{1} : size_t{0}; })));
+  flags->push_back(In(
+      metrics, SwitchFlag("metrics-per-expert", "one series per layer and expert as well", &serve.metrics_per_expert)));
+  flags->push_back(In("Sampling", IntFlagOf("seed", "of requests that bring none; 0: from the clock", {},
+                                            &draft->settings.engine.seed)));
+}
+
+void AddGenerateFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
+  GenerateSettings& generate = draft->settings.generate;
+  const char* prompt = "Prompt";
+  flags->push_back(
+      In(prompt, TextFlag("prompt", "TEXT", "the text to continue; this or --prompt-tokens", &draft->prompt)));
+  flags->push_back(
+      In(prompt, TextFlag("prompt-tokens", "I,J,...", "token ids, used as they are", &draft->prompt_tokens)));
+  flags->push_back(
+      In(prompt, SwitchFlag("chat", "--prompt is a user's message: apply the chat template", &generate.chat)));
+
+  const char* sampling = "Sampling";
+  flags->push_back(
+      In(sampling, IntFlagOf("max-tokens", "tokens to generate at most",
+                             {.min = 1, .max = std::numeric_limits<int32_t>::max()}, &generate.max_tokens)));
+  float* temperature = &generate.temperature;
+  flags->push_back(In(sampling, FloatFlag(
+                                    "temperature", "0 always takes the most likely token", {.max = 2},
+                                    [temperature](float value) { *temperature = value; },
+                                    [temperature]() { return std::optional<float>(*temperature); })));
+  flags->push_back(In(sampling, OptionalIntFlag("top-k", "draw among the k most likely; 0: off; default: the model's",
+                                                {.max = std::numeric_limits<int32_t>::max()}, &generate.top_k)));
+  flags->push_back(In(sampling, OptionalFloatFlag("top-p",
+                                                  "draw among the most likely with this total probability; "
+                                                  "default: the model's",
+                                                  {.min_excluded = true}, &generate.top_p)));
+  flags->push_back(In(sampling, OptionalFloatFlag("min-p",
+                                                  "draw among those with this share of the most likely's "
+                                                  "probability; default 0: off",
+                                                  {}, &generate.min_p)));
+  flags->push_back(In(sampling, OptionalFloatFlag("repetition-penalty",
+                                                  "above 1 discourages tokens seen before; "
+                                                  "default: the model's",
+                                                  {.max = 10, .min_excluded = true}, &generate.repetition_penalty)));
+  flags->push_back(
+      In(sampling, OptionalIntFlag("seed", "same seed, same answer; default: from the clock", {}, &generate.seed)));
+  flags->push_back(
+      In(sampling, SwitchFlag("ignore-eos", "go on after the end-of-sequence token", &generate.ignore_eos)));
+  flags->push_back(
+      In(sampling, RepeatableFlag("stop", "TEXT", "end before this text; may be repeated", &generate.stop)));
+  flags->push_back(In("Output", SwitchFlag("json", "one JSON object instead of the text as it comes", &generate.json)));
+}
+
+void AddScoreFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
+  ScoreSettings& score = draft->settings.score;
+  flags->push_back(In("Input", TextFlag("input", "FILE",
+                                        "JSON lines {\"tokens\": [...]} or {\"text\": \"...\"}; - is standard input; "
+                                        "required",
+                                        &score.input)));
+  flags->push_back(In(
+      "Input", IntFlagOf("batch", "lines in the engine at the same time", {.min = 1, .max = 1 << 16}, &score.batch)));
+}
+
+}  // namespace
+
+const char* Name(Command command) {
+  switch (command) {
+    case Command::kServe:
+      return "serve";
+    case Command::kGenerate:
+      return "generate";
+    case Command::kScore:
+      return "score";
+  }
+  return "unknown";
+}
+
+std::vector<Flag> FlagsOf(Command command, SettingsDraft* draft) {
+  std::vector<Flag> flags;
+  if (command == Command::kGenerate) AddGenerateFlags(draft, &flags);
+  if (command == Command::kScore) AddScoreFlags(draft, &flags);
+  AddEngineFlags(draft, &flags);
+  if (command == Command::kServe) AddServeFlags(draft, &flags);
+  return flags;
+}
+
+}  // namespace switchyard

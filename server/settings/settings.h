@@ -1,0 +1,69 @@
+// What a command line, the environment and a configuration file ask for: values only, validated.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "engine/engine_config.h"
+#include "server/settings/units.h"
+
+namespace switchyard {
+
+enum class Command { kServe, kGenerate, kScore };
+const char* Name(Command command);  // "serve"
+
+enum class LogFormat { kText, kJson };
+
+struct LogSettings {
+  std::string level = "info";  // as spdlog names them
+  LogFormat format = LogFormat::kText;
+};
+
+struct ServeSettings {
+  std::string served_model_name;  // never empty: --model's last component unless given
+  Endpoint http{"127.0.0.1", 8000};
+  Endpoint grpc{"127.0.0.1", 50051};
+  bool grpc_reflection = false;
+  std::vector<std::string> api_keys;  // of --api-key and --api-key-file
+  bool allow_unauthenticated = false;
+  bool metrics_alias_vllm = false;
+  bool metrics_per_expert = false;
+  absl::Duration drain_timeout = absl::Seconds(30);
+  std::string ready_file;  // empty: none
+};
+
+struct GenerateSettings {
+  std::optional<std::string> prompt;  // this or the next
+  std::optional<std::vector<int32_t>> prompt_tokens;
+  bool chat = false;  // `prompt` is a user's message
+  int32_t max_tokens = 128;
+  float temperature = 0;
+  std::optional<float> top_p;
+  std::optional<int32_t> top_k;
+  std::optional<float> min_p;
+  std::optional<float> repetition_penalty;
+  std::optional<uint64_t> seed;
+  bool ignore_eos = false;
+  std::vector<std::string> stop;
+  bool json = false;
+};
+
+struct ScoreSettings {
+  std::string input;   // "-": standard input
+  int64_t batch = 64;  // lines in the engine at the same time
+};
+
+struct Settings {
+  Command command = Command::kServe;
+  EngineConfig engine;
+  LogSettings log;
+  ServeSettings serve;
+  GenerateSettings generate;
+  ScoreSettings score;
+  bool check = false;  // validate, load nothing
+};
+
+}  // namespace switchyard

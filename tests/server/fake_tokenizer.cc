@@ -1,0 +1,46 @@
+#include "tests/server/fake_tokenizer.h"
+
+namespace switchyard {
+
+FakeTokenizer::FakeTokenizer() : bytes_({"<unk>", "<s>", "</s>"}) {
+  for (int byte = 0; byte < 256; ++byte) bytes_.push_back(std::string(1, static_cast<char>(byte)));
+}
+
+std::vector<int32_t> FakeTokenizer::Encode(std::string_view text, const EncodeOptions& options) const {
+  std::vector<int32_t> ids;
+  if (options.add_special_tokens) ids.push_back(kBos);
+  while (!text.empty()) {
+    size_t size = 1;
+    int32_t id = kFirstByte + static_cast<unsigned char>(text[0]);
+    for (int32_t special = 0; options.parse_special_tokens && special < kFirstByte; ++special) {
+      if (!text.starts_with(bytes_[special])) continue;
+      id = special;
+      size = bytes_[special].size();
+    }
+    ids.push_back(id);
+    text.remove_prefix(size);
+  }
+  return ids;
+}
+
+std::string_view FakeTokenizer::Bytes(int32_t id) const {
+  return id >= 0 && id < vocab_size() ? std::string_view(bytes_[id]) : std::string_view();
+}
+
+std::string FakeTokenizer::Piece(int32_t id) const {
+  return id < kFirstByte + 128 ? std::string(Bytes(id)) : "<0x" + std::to_string(id - kFirstByte) + ">";
+}
+
+absl::StatusOr<std::vector<int32_t>> FakeChatTemplate::Encode(const std::vector<ChatMessage>& messages,
+                                                              const Tokenizer& tokenizer) const {
+  std::vector<int32_t> ids = {FakeTokenizer::kBos};
+  for (const ChatMessage& message : messages) {
+    if (message.role == "tool") return absl::InvalidArgumentError("message 0 has the role tool");
+    for (int32_t id : tokenizer.Encode(message.role + ": " + message.content + "\n", {.add_special_tokens = false})) {
+      ids.push_back(id);
+    }
+  }
+  return ids;
+}
+
+}  // namespace switchyard

@@ -1,0 +1,40 @@
+// One token per byte, and a chat template as plain as can be: for tests of the front ends.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "engine/text/chat_template.h"
+#include "engine/text/tokenizer.h"
+
+namespace switchyard {
+
+// Ids: 0 <unk>, 1 <s>, 2 </s>, 3 + byte.
+class FakeTokenizer : public Tokenizer {
+ public:
+  static constexpr int32_t kBos = 1;
+  static constexpr int32_t kEos = 2;
+  static constexpr int32_t kFirstByte = 3;
+
+  FakeTokenizer();
+  int32_t vocab_size() const override { return kFirstByte + 256; }
+  std::optional<int32_t> bos_id() const override { return kBos; }
+  std::optional<int32_t> eos_id() const override { return kEos; }
+  std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options) const override;
+  std::string_view Bytes(int32_t id) const override;
+  bool drops_leading_space() const override { return false; }
+  std::string Piece(int32_t id) const override;
+  bool IsSpecial(int32_t id) const override { return id < kFirstByte; }
+
+ private:
+  std::vector<std::string> bytes_;
+};
+
+// <s> and "role: content\n" for each message; refuses the role "tool".
+class FakeChatTemplate : public ChatTemplate {
+ public:
+  absl::StatusOr<std::vector<int32_t>> Encode(const std::vector<ChatMessage>& messages,
+                                              const Tokenizer& tokenizer) const override;
+};
+
+}  // namespace switchyard

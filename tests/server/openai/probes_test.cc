@@ -1,0 +1,127 @@
+// Probes, models, tokens, keys and metrics.
+#include "server/metrics_exporter.h"
+#include "server/version.h"
+#include "tests/server/openai/api_fixture.h"
+
+namespace switchyard::openai {
+namespace {
+
+using nlohmann::json;
+
+class Probes : public ApiTest {};
+
+TEST_F(Probes, AreAnsweredWhileTheModelLoads) {
+  Listen();
+  slot_.SetProgress({.phase = "load", .bytes_read = 25, .bytes_total = 100});
+  EXPECT_EQ(Get("/health").status, 200);
+  EXPECT_EQ(Get("/metrics").status, 200);
+  EXPECT_EQ(Get("/v1/models").status, 200);
+  const HttpReply ready = Get("/ready");
+  EXPECT_EQ(ready.status, 503);
+  const json progress = json::parse(ready.body);
+  EXPECT_EQ(progress["status"], "loading");
+  EXPECT_EQ(progress["phase"], "load");
+  EXPECT_EQ(progress["bytes_total"], 100);
+  EXPECT_EQ(progress["progress"], 0.25);
+  const HttpReply refused = Post("/v1/completions", {{"prompt", "Hi"}});
+  ErrorOf(refused, 503);
+  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+}
+
+TEST_F(Probes, FollowTheEnginesLife) {
+  Serve();
+  EXPECT_EQ(Get("/ready").status, 200);
+  engine_->SetHealth(absl::UnavailableError("rank 1 is lost"));
+  EXPECT_EQ(Get("/health").status, 503);
+  EXPECT_NE(Get("/ready").body.find("rank 1 is lost"), std::string::npos);
+  engine_->SetHealth(absl::OkStatus());
+  slot_.BeginDrain();
+  EXPECT_EQ(Get("/health").status, 200);
+  EXPECT_EQ(json::parse(Get("/ready").body)["status"], "draining");
+  ErrorOf(Post("/v1/chat/completions", {{"messages", json::array()}}), 503);
+  slot_.Fail(absl::InternalError("out of memory"));
+  EXPECT_EQ(Get("/health").status, 503);
+  EXPECT_EQ(json::parse(Get("/ready").body)["status"], "failed");
+}
+
+TEST_F(Probes, TellTheVersionAndTheModels) {
+  Serve();
+  EXPECT_EQ(json::parse(Get("/version").body)["version"], kServerVersion);
+  const json list = json::parse(Get("/v1/models").body);
+  EXPECT_EQ(list["object"], "list");
+  EXPECT_EQ(list["data"][0]["id"], "fake");
+  EXPECT_EQ(list["data"][0]["object"], "model");
+  EXPECT_EQ(list["data"][0]["max_model_len"], 256);
+  EXPECT_EQ(json::parse(Get("/v1/models/fake").body)["id"], "fake");
+  EXPECT_EQ(json::parse(Get("/v1/models/f%61ke").body)["id"], "fake");
+  EXPECT_EQ(ErrorOf(Get("/v1/models/org/other"), 404)["code"], "model_not_found");
+}
+
+TEST_F(Probes, EncodeAndDecodeText) {
+  Serve();
+  const json encoded = Ask("/tokenize", {{"prompt", "Hi</s>"}, {"return_token_strs", true}});
+  EXPECT_EQ(encoded["tokens"], json({1, 75, 108, 2}));
+  EXPECT_EQ(encoded["count"], 4);
+  EXPECT_EQ(encoded["max_model_len"], 256);
+  EXPECT_EQ(encoded["token_strs"], json({"<s>", "H", "i", "</s>"}));
+  EXPECT_EQ(Ask("/tokenize", {{"prompt", "Hi"}, {"add_special_tokens", false}})["count"], 2);
+  EXPECT_EQ(Ask("/tokenize", {{"messages", {{{"role", "user"}, {"content", "x"}}}}})["count"], 9);
+  EXPECT_EQ(Ask("/detokenize", {{"tokens", {1, 75, 108}}})["prompt"], "<s>Hi");
+  EXPECT_EQ(ErrorOf(Post("/detokenize", {{"tokens", {1, 259}}}), 400)["param"], "tokens[1]");
+  EXPECT_EQ(json::parse(Get("/tokenizer_info").body)["bos_token"], "<s>");
+}
+
+TEST_F(Probes, NeedAKeyWhereThereIsOneExceptForHealth) {
+  ApiConfig config;
+  config.api_keys = {"first-key", "second-key"};
+  Serve({}, config);
+  HttpClient client(server_->port());
+  EXPECT_EQ(client.Get("/health").status, 200);
+  for (const char* path : {"/ready", "/metrics", "/v1/models", "/nowhere"}) {
+    const HttpReply reply = client.Get(path);
+    EXPECT_EQ(ErrorOf(reply, 401)["code"], "invalid_api_key");
+    EXPECT_EQ(reply.headers.at("www-authenticate"), "Bearer");
+  }
+  EXPECT_EQ(client.Get("/ready", "Authorization: Bearer wrong\r\n").status, 401);
+  EXPECT_EQ(client.Get("/ready", "Authorization: Bearer first-ke\r\n").status, 401);
+  EXPECT_EQ(client.Get("/ready", "Authorization: Basic first-key\r\n").status, 401);
+  EXPECT_EQ(client.Get("/ready", "Authorization: Bearer first-key\r\n").status, 200);
+  EXPECT_EQ(client.Get("/ready", "authorization: bearer second-key\r\n").status, 200);
+}
+
+TEST_F(Probes, WriteMetricsUnderBothPrefixes) {
+  ApiConfig config;
+  config.metrics = {.prefixes = {"switchyard", "vllm"}, .per_expert = true};
+  Serve({}, config);
+  EngineStats stats;
+  stats.num_requests_running = 3;
+  stats.kv_pages_total = 40;
+  stats.kv_pages_used = 10;
+  stats.requests_stop = 7;
+  stats.time_to_first_token = Histogram({0.1, 1.0});
+  stats.expert_tokens = {{4, 4, 0, 0}};
+  stats.rank_load_max_over_mean = {1.5};
+  stats.exchange_bytes = {11, 22, 33};
+  engine_->SetStats(stats);
+  const HttpReply reply = Get("/metrics");
+  EXPECT_EQ(reply.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+  for (const std::string prefix : {"switchyard:", "vllm:"}) {
+    for (const std::string line : {
+             "num_requests_running{model_name=\"fake\"} 3\n",
+             "kv_cache_usage_perc{model_name=\"fake\"} 0.25\n",
+             "request_success_total{model_name=\"fake\",finished_reason=\"stop\"} 7\n",
+             "time_to_first_token_seconds_bucket{model_name=\"fake\",le=\"+Inf\"} 0\n",
+             "moe_dead_experts{model_name=\"fake\"} 2\n",
+             "moe_routing_entropy{model_name=\"fake\",layer=\"0\"} 1\n",
+             "moe_rank_load_max_over_mean{model_name=\"fake\",layer=\"0\"} 1.5\n",
+             "moe_expert_tokens_total{model_name=\"fake\",layer=\"0\",expert=\"1\"} 4\n",
+             "exchange_bytes_total{model_name=\"fake\",strategy=\"all_gather\"} 22\n",
+         }) {
+      EXPECT_NE(reply.body.find("\n" + prefix + line), std::string::npos) << prefix + line << reply.body;
+    }
+    EXPECT_NE(reply.body.find("# TYPE " + prefix + "prompt_tokens_total counter\n"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace switchyard::openai
