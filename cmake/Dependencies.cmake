@@ -25,10 +25,13 @@ target_include_directories(dnnl_library SYSTEM INTERFACE ${DNNL_INCLUDE})
 find_path(NLOHMANN_JSON_INCLUDE nlohmann/json.hpp REQUIRED)
 
 if(SWITCHYARD_BUILD_SERVER)
+  set(Protobuf_USE_STATIC_LIBS ON)  # for why, see proto/CMakeLists.txt
   find_package(Protobuf REQUIRED)
   find_package(gRPC REQUIRED)
   find_package(prometheus-cpp REQUIRED)
   find_package(OpenSSL REQUIRED)
+endif()
+if(SWITCHYARD_BUILD_SERVER OR SWITCHYARD_BUILD_BENCH)
   find_path(CLI11_INCLUDE CLI/CLI.hpp REQUIRED)
 endif()
 if(SWITCHYARD_BUILD_TESTS)

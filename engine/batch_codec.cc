@@ -126,6 +126,7 @@ void OutputFields(Codec& codec, AnyOutput& output) {
   codec.Field(output.dispatch_seconds);
   codec.Field(output.expert_seconds);
   codec.Field(output.combine_seconds);
+  codec.Field(output.exchange_bytes);
 }
 
 }  // namespace

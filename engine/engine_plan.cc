@@ -74,6 +74,10 @@ WeightShard EnginePlan::ShardOf(int rank) const {
           .experts = std::vector<int>(experts.begin(), experts.end())};
 }
 
+int64_t EnginePlan::max_divided_tokens() const {
+  return heads_are_split() ? CeilDiv(config.max_batch_tokens, world_size) : config.max_batch_tokens;
+}
+
 DecoderLimits EnginePlan::decoder_limits() const {
   return {.max_batch_tokens = config.max_batch_tokens,
           .max_sequences = config.max_running_requests,

@@ -26,6 +26,9 @@ struct EnginePlan {
 
   bool heads_are_split() const { return config.attention == AttentionParallelism::kTensorParallel && world_size > 1; }
   WeightShard ShardOf(int rank) const;
+  // The most tokens that one rank can hold of a step whose tokens are divided among ranks: all that fit in a step, or
+  // an even slice of them.
+  int64_t max_divided_tokens() const;
   DecoderLimits decoder_limits() const;
   std::string DescribeExchange() const;  // "auto (all_to_all, all_gather)"
 };

@@ -32,7 +32,8 @@ absl::StatusOr<std::unique_ptr<RankWorker>> RankWorker::Create(const EnginePlan&
   absl::StatusOr<std::unique_ptr<ExpertExchange>> exchange =
       CreateExpertExchange({.hidden_size = spec.hidden_size,
                             .top_k = spec.experts_per_token,
-                            .max_tokens = plan.config.max_batch_tokens + data.size()},
+                            .max_tokens = plan.config.max_batch_tokens + data.size(),
+                            .max_rank_tokens = plan.max_divided_tokens()},
                            *worker->backend_, data, plan.placement);
   if (!exchange.ok()) return exchange.status();
   worker->exchange_ = *std::move(exchange);
@@ -52,8 +53,14 @@ absl::StatusOr<std::unique_ptr<RankWorker>> RankWorker::Create(const EnginePlan&
 }
 
 absl::StatusOr<StepOutput> RankWorker::Step(const Batch& batch) {
-  if (batch.tokens.empty()) return StepOutput();
-  absl::StatusOr<StepOutput> output = decoder_->Step(batch);
+  absl::StatusOr<StepOutput> output = StepOutput();
+  if (batch.tokens.empty()) {
+    // Nothing to compute: a sign of life, under the data plane's time limit.
+    const absl::Status status = data_.Barrier();
+    if (!status.ok()) output = status;
+  } else {
+    output = decoder_->Step(batch);
+  }
   if (!output.ok()) {
     data_.Abort(absl::UnavailableError(absl::StrCat("rank ", data_.rank(), ": ", output.status().message())));
   }

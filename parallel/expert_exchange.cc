@@ -39,6 +39,7 @@ class DefaultExpertExchange final : public ExpertExchange {
   absl::StatusOr<DispatchedRows> Dispatch(ExchangeStrategy strategy, ConstTensorView tokens, ConstTensorView experts,
                                           ConstTensorView weights, int64_t max_rank_tokens) override;
   absl::StatusOr<TensorView> Combine() override;
+  uint64_t bytes_sent() const override { return bytes_sent_; }
 
  private:
   // Which way Combine goes.
@@ -55,6 +56,12 @@ class DefaultExpertExchange final : public ExpertExchange {
   absl::StatusOr<TensorView> CombineAllToAll();
   absl::StatusOr<TensorView> CombineAllGather();
 
+  // `num_rows` rows of activations, with or without their slots and weights, go to one other rank or to several.
+  void CountSent(int64_t num_rows, bool with_routing) {
+    const size_t row = static_cast<size_t>(shape_.hidden_size) * SizeOf(backend_.activation_dtype());
+    const size_t routing = static_cast<size_t>(shape_.top_k) * (sizeof(int32_t) + sizeof(float));
+    bytes_sent_ += static_cast<uint64_t>(num_rows) * (row + (with_routing ? routing : 0));
+  }
   // dst = src, row by row.
   void CopyRows(ConstTensorView src, TensorView dst) { backend_.GatherRows(src, buffers_.iota.Top(src.dim(0)), dst); }
   DispatchedRows HeldRows(int64_t n) {
@@ -72,6 +79,7 @@ class DefaultExpertExchange final : public ExpertExchange {
   ExchangeBuffers buffers_;
   std::vector<int32_t> host_slots_;
   std::vector<int32_t> host_counts_;
+  uint64_t bytes_sent_ = 0;
 
   // Of the step between Dispatch and Combine.
   Pending pending_ = Pending::kNothing;
@@ -158,6 +166,7 @@ absl::StatusOr<DispatchedRows> DefaultExpertExchange::DispatchAllToAll(ConstTens
       Transfer{buffers_.sent_weights.Top(num_sent), buffers_.row_weights.Top(num_held)}};
   status = communicator_.AllToAllRowsGroup(transfers, plan_.send_rows(), recv_rows_);
   if (!status.ok()) return status;
+  CountSent(num_sent - plan_.send_rows()[communicator_.rank()], /*with_routing=*/true);
   pending_ = Pending::kAllToAll;
   return HeldRows(num_held);
 }
@@ -204,6 +213,7 @@ absl::StatusOr<DispatchedRows> DefaultExpertExchange::DispatchAllGather(ConstTen
   }
   const absl::Status status = communicator_.AllGatherGroup(transfers);
   if (!status.ok()) return status;
+  CountSent((size_ - 1) * block, /*with_routing=*/true);
   pending_ = Pending::kAllGather;
   return HeldRows(size_ * block);
 }
@@ -222,6 +232,7 @@ absl::StatusOr<TensorView> DefaultExpertExchange::Combine() {
       const TensorView sums = buffers_.sums.Top(num_tokens_);
       const absl::Status status = communicator_.AllReduceSum(sums);
       if (!status.ok()) return status;
+      CountSent((size_ - 1) * num_tokens_, /*with_routing=*/false);
       return sums;
     }
   }
@@ -235,6 +246,7 @@ absl::StatusOr<TensorView> DefaultExpertExchange::CombineAllToAll() {
   const absl::Status status =
       communicator_.AllToAllRows(buffers_.sums.Top(num_held), recv_rows_, returned, plan_.send_rows());
   if (!status.ok()) return status;
+  CountSent(num_held - recv_rows_[communicator_.rank()], /*with_routing=*/false);
   const TensorView out = buffers_.out.Top(num_tokens_);
   backend_.SumRows(returned, buffers_.sum_begin.Top(num_tokens_ + 1), buffers_.sum_index.Top(num_sent), out);
   return out;
@@ -244,6 +256,7 @@ absl::StatusOr<TensorView> DefaultExpertExchange::CombineAllGather() {
   const TensorView out = buffers_.out.Top(max_rank_tokens_);
   const absl::Status status = communicator_.ReduceScatterSum(buffers_.sums.Top(size_ * max_rank_tokens_), out);
   if (!status.ok()) return status;
+  CountSent((size_ - 1) * max_rank_tokens_, /*with_routing=*/false);
   return out.Rows(0, num_tokens_);
 }
 

@@ -121,10 +121,10 @@ absl::Status ConnectLocalRanks(const LaunchSpec& spec, const std::string& bind_a
     GlooOptions options{.rank = ranks.first_rank + local,
                         .size = ranks.world_size,
                         .bind_address = bind_address,
-                        .connect_timeout = std::max(deadline - absl::Now(), absl::Seconds(1)),
-                        .collective_timeout = spec.collective_timeout};
+                        .connect_timeout = std::max(deadline - absl::Now(), absl::Seconds(1))};
     for (auto [group, communicators] : {std::pair("data", &ranks.data), std::pair("control", &ranks.control)}) {
       options.group = group;
+      options.collective_timeout = communicators == &ranks.data ? spec.collective_timeout : spec.control_timeout;
       absl::StatusOr<std::unique_ptr<Communicator>> communicator = CreateGlooCommunicator(options, store);
       if (!communicator.ok()) return communicator.status();
       (*communicators)[local] = *std::move(communicator);

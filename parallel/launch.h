@@ -20,6 +20,8 @@ struct LaunchSpec {
   int num_local_ranks = 1;
   absl::Duration connect_timeout = absl::Minutes(5);      // for all processes to appear
   absl::Duration collective_timeout = absl::Seconds(60);  // for one collective
+  // For one collective of the control communicators: their ranks may still be loading.
+  absl::Duration control_timeout = absl::Hours(1);
   std::string job;  // a fingerprint of what must agree (model, attention, ...); a mismatch is refused, both shown
 };
 

@@ -41,12 +41,14 @@ absl::StatusOr<StepOutput> Decoder::Step(const Batch& batch) {
   const StepLayout layout =
       MakeStepLayout(batch, LayoutOf(attention, batch.exchange), rank_.communicator.rank(), rank_.communicator.size());
   StepOutput output;
+  const uint64_t bytes_before = rank_.exchange.bytes_sent();
   absl::Status status = index_.Fill(batch, layout, rank_.backend);
   if (status.ok()) status = RunLayers(batch, layout, output);
   if (status.ok()) status = RunOutputs(batch, layout, output);
   if (status.ok()) status = CountExperts(layout, output);
   if (status.ok()) status = rank_.backend.Synchronize();
   if (!status.ok()) return status;
+  output.exchange_bytes = rank_.exchange.bytes_sent() - bytes_before;
   return output;
 }
 

@@ -1,5 +1,7 @@
 #include "parallel/communicators/arrival_gate.h"
 
+#include <sched.h>
+
 #include <thread>
 
 #include "absl/time/clock.h"
@@ -30,6 +32,7 @@ ArrivalGate::Ticket ArrivalGate::Arrive(int member) {
   // Stable: the gate cannot move on before this member arrives. Tickets have 31 bits and wrap around.
   const Ticket ticket = word_.load(std::memory_order_acquire) >> 1;
   members_[member].next_ticket.store(ticket + 1, std::memory_order_relaxed);
+  if (spins_ > 0) members_[member].processor.store(sched_getcpu(), std::memory_order_relaxed);
   if (num_arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
     num_arrived_.store(0, std::memory_order_relaxed);
     uint32_t expected = ticket << 1;
@@ -41,7 +44,8 @@ ArrivalGate::Ticket ArrivalGate::Arrive(int member) {
 ArrivalGate::Outcome ArrivalGate::Wait(Ticket ticket, absl::Time deadline) {
   const uint32_t closed = ticket << 1;
   const auto judge = [&](uint32_t word) { return word >> 1 == ticket ? Outcome::kBroken : Outcome::kOpened; };
-  for (int spin = 0; spin < spins_; ++spin) {
+  const int spins = WorthSpinning(ticket) ? spins_ : 0;
+  for (int spin = 0; spin < spins; ++spin) {
     const uint32_t word = word_.load(std::memory_order_acquire);
     if (word != closed) return judge(word);
     Pause();
@@ -75,6 +79,18 @@ std::vector<int> ArrivalGate::Missing(Ticket ticket) const {
     if (members_[member].next_ticket.load(std::memory_order_relaxed) != ticket + 1) missing.push_back(member);
   }
   return missing;
+}
+
+bool ArrivalGate::WorthSpinning(Ticket ticket) const {
+  if (spins_ == 0 || size_ == 1) return false;
+  const int here = sched_getcpu();
+  for (int member = 0; member < size_; ++member) {
+    if (members_[member].next_ticket.load(std::memory_order_relaxed) != ticket + 1 &&
+        members_[member].processor.load(std::memory_order_relaxed) == here) {
+      return false;
+    }
+  }
+  return true;
 }
 
 void ArrivalGate::WakeSleepers() {

@@ -1,7 +1,8 @@
 // A gate that opens when all members of a group of threads have arrived, again and again, and that can be broken.
 //
 // What a thread wrote before it arrived is visible to all once the gate has opened. Waiting spins for some tens of
-// microseconds and then sleeps; it sleeps at once where there are more members than processors. Whether an opening
+// microseconds and then sleeps; it sleeps at once where there are more members than processors, or where a member that
+// is still missing was last seen on this thread's own processor, which spinning would keep from it. Whether an opening
 // happened or the gate broke first is decided once, alike for every member.
 #pragma once
 
@@ -38,8 +39,10 @@ class ArrivalGate {
   static constexpr uint32_t kBrokenBit = 1;
   struct alignas(64) Member {
     std::atomic<uint32_t> next_ticket{0};
+    std::atomic<int> processor{-1};  // where it arrived last
   };
 
+  bool WorthSpinning(Ticket ticket) const;
   void WakeSleepers();
 
   const int size_;

@@ -30,6 +30,8 @@ class FieldReader {
   std::vector<int32_t> Ints(const std::string& name, const nlohmann::json& array, int64_t min, int64_t max);
 
   void Fail(const std::string& name, const std::string& message);
+  // With the prefix: for readers of what lies inside.
+  std::string FullName(const std::string& name) const { return prefix_ + name; }
   // 404, model_not_found.
   void FailNotFound(const std::string& name, const std::string& message);
   // "must be a string, but is the number 3"

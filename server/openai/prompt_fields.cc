@@ -78,7 +78,7 @@ std::string ReadContent(FieldReader& fields, const std::string& name, const json
       fields.FailType(part_name, "an object such as {\"type\": \"text\", \"text\": …}", part);
       break;
     }
-    FieldReader reader(part, part_name + ".");
+    FieldReader reader(part, fields.FullName(part_name) + ".");
     const std::string type = reader.String("type").value_or("");
     if (reader.ok() && type != "text") {
       reader.Fail("type", absl::StrCat("is \"", type.substr(0, 40), "\"; only \"text\" is supported"));
@@ -97,7 +97,7 @@ ChatMessage ReadMessage(FieldReader& fields, const std::string& name, const json
     fields.FailType(name, "an object with role and content", message);
     return result;
   }
-  FieldReader reader(message, name + ".");
+  FieldReader reader(message, fields.FullName(name) + ".");
   const auto role = reader.String("role");
   if (!role.has_value()) reader.Fail("role", "is missing; it is system, developer, user, assistant or tool");
   result.role = role.value_or("");

@@ -84,6 +84,7 @@ StepOutput RandomOutput(uint32_t seed) {
   output.dispatch_seconds = random.Float();
   output.expert_seconds = random.Float();
   output.combine_seconds = random.Float();
+  output.exchange_bytes = static_cast<uint64_t>(random.Int()) << 10;
   return output;
 }
 
@@ -153,6 +154,7 @@ TEST(BatchCodec, ReturnsEveryFieldOfAStepOutput) {
     EXPECT_TRUE(SameBits(decoded->dispatch_seconds, output.dispatch_seconds));
     EXPECT_TRUE(SameBits(decoded->expert_seconds, output.expert_seconds));
     EXPECT_TRUE(SameBits(decoded->combine_seconds, output.combine_seconds));
+    EXPECT_EQ(decoded->exchange_bytes, output.exchange_bytes);
   }
 }
 

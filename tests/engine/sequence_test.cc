@@ -16,7 +16,7 @@ constexpr float kForbidden = -std::numeric_limits<float>::infinity();
 
 GenerationRequest Request(std::vector<int32_t> prompt, int32_t max_tokens) {
   GenerationRequest request;
-  request.id = "r";
+  request.id = std::string("r");  // gcc 12 warns of the plain literal: its bug 105651
   request.prompt = std::move(prompt);
   request.stop.max_tokens = max_tokens;
   return request;

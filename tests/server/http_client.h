@@ -18,7 +18,7 @@ struct HttpReply {
   bool complete = false;  // the body came to its declared end
 };
 
-// Not thread-safe. A read that waits for a minute ends the connection, so that a failing test ends too.
+// Not thread-safe. A read that waits for 20 seconds ends the connection, so that a failing test ends too.
 class HttpClient {
  public:
   // `receive_buffer`: SO_RCVBUF in bytes; 0: the kernel's choice.

@@ -1,0 +1,207 @@
+#include "server/settings/command_line.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+
+namespace switchyard {
+namespace {
+
+class CommandLineTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = std::filesystem::temp_directory_path() / ("switchyard-settings-" + std::to_string(getpid()));
+    std::filesystem::create_directories(directory_);
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::string Write(const std::string& name, const std::string& text) {
+    const std::string path = directory_ / name;
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  // Words are divided at spaces.
+  absl::StatusOr<CommandLine> Parse(const std::string& line) {
+    return ParseCommandLine(
+        absl::StrSplit(line, ' ', absl::SkipEmpty()), [this](const std::string& name) -> std::optional<std::string> {
+          const auto found = environment_.find(name);
+          return found == environment_.end() ? std::nullopt : std::optional<std::string>(found->second);
+        });
+  }
+  Settings ParseOk(const std::string& line) {
+    const absl::StatusOr<CommandLine> result = Parse(line);
+    EXPECT_TRUE(result.ok()) << line << ": " << result.status();
+    return result.ok() && result->settings.has_value() ? *result->settings : Settings();
+  }
+  // The error must have each part of `parts`, divided at |.
+  void ExpectRefused(const std::string& line, const std::string& parts) {
+    const absl::Status status = Parse(line).status();
+    ASSERT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << line;
+    for (const absl::string_view part : absl::StrSplit(parts, '|')) {
+      EXPECT_TRUE(absl::StrContains(status.message(), part)) << line << ": " << status.message() << " lacks " << part;
+    }
+  }
+
+  std::filesystem::path directory_;
+  std::map<std::string, std::string> environment_;
+};
+
+TEST_F(CommandLineTest, HasTheDocumentedDefaults) {
+  const Settings settings = ParseOk("serve --model models/tiny/");
+  EXPECT_EQ(settings.command, Command::kServe);
+  EXPECT_EQ(settings.serve.served_model_name, "tiny");
+  EXPECT_EQ(settings.serve.http, (Endpoint{"127.0.0.1", 8000}));
+  EXPECT_EQ(settings.serve.grpc, (Endpoint{"127.0.0.1", 50051}));
+  EXPECT_EQ(settings.engine.num_local_ranks, 1);
+  EXPECT_EQ(settings.engine.device, DeviceKind::kCpu);
+  EXPECT_FALSE(settings.engine.exchange.has_value());
+  EXPECT_FALSE(settings.check);
+}
+
+TEST_F(CommandLineTest, ReadsEveryKindOfValue) {
+  const Settings settings = ParseOk(
+      "serve --model m --ranks 3 --attention tensor-parallel --exchange all_gather --kv-cache 2GiB --http [::1]:0 "
+      "--drain-timeout 1m30s --kernels reference --metrics-alias vllm --log-format json --api-key a --api-key b "
+      "--max-model-len 128 --check");
+  EXPECT_EQ(settings.engine.num_local_ranks, 3);
+  EXPECT_EQ(settings.engine.attention, AttentionParallelism::kTensorParallel);
+  EXPECT_EQ(settings.engine.exchange, ExchangeStrategy::kAllGather);
+  EXPECT_EQ(settings.engine.kv_cache_bytes, int64_t{2} << 30);
+  EXPECT_EQ(settings.serve.http, (Endpoint{"::1", 0}));
+  EXPECT_EQ(settings.serve.drain_timeout, absl::Seconds(90));
+  EXPECT_TRUE(settings.engine.reference_kernels);
+  EXPECT_TRUE(settings.serve.metrics_alias_vllm);
+  EXPECT_EQ(settings.log.format, LogFormat::kJson);
+  EXPECT_EQ(settings.serve.api_keys, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(settings.engine.max_model_len, 128);
+  EXPECT_TRUE(settings.check);
+}
+
+TEST_F(CommandLineTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
+  const std::string file = Write("a.toml", "model = \"file\"\nranks = 2\npage-size = 32\nmax-batch-tokens = 64\n");
+  environment_ = {{"SWITCHYARD_RANKS", "3"}, {"SWITCHYARD_PAGE_SIZE", "8"}};
+  const Settings settings = ParseOk("serve --ranks 4 --config " + file);
+  EXPECT_EQ(settings.engine.num_local_ranks, 4);    // flag
+  EXPECT_EQ(settings.engine.page_size, 8);          // environment
+  EXPECT_EQ(settings.engine.max_batch_tokens, 64);  // file
+  EXPECT_EQ(settings.engine.model_dir, "file");     // file
+  EXPECT_EQ(settings.engine.max_queued_requests, EngineConfig().max_queued_requests);
+}
+
+TEST_F(CommandLineTest, AFileServesAllCommandsWithSectionsForOne) {
+  const std::string file =
+      Write("b.toml",
+            "# all\nmodel = \"m\"\nranks = 2\n\n[generate]\nranks = 1\nprompt = \"a, b\"\n[serve]\nhttp = \":1\"\n"
+            "allow-unauthenticated = true\n");
+  environment_ = {{"SWITCHYARD_CONFIG", file}};
+  EXPECT_EQ(ParseOk("serve").engine.num_local_ranks, 2);
+  EXPECT_EQ(ParseOk("serve").serve.http.port, 1);
+  EXPECT_EQ(ParseOk("generate").engine.num_local_ranks, 1);
+  EXPECT_EQ(ParseOk("generate").generate.prompt, "a, b");
+}
+
+TEST_F(CommandLineTest, PrintedConfigurationReadsBackAsTheSame) {
+  const std::string line =
+      "serve --model m --ranks 3 --kv-cache 3MiB --exchange all_reduce --collective-timeout 2s --grpc [::1]:7 "
+      "--grpc-reflection --api-key topsecret --log-level debug";
+  const absl::StatusOr<CommandLine> printed = Parse(line + " --print-config");
+  ASSERT_TRUE(printed.ok()) << printed.status();
+  ASSERT_FALSE(printed->settings.has_value());
+  EXPECT_FALSE(absl::StrContains(printed->output, "topsecret"));
+  const absl::StatusOr<CommandLine> again =
+      Parse("serve --config " + Write("c.toml", printed->output) + " --print-config");
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(absl::StrSplit(again->output, '\n').begin()->size(), absl::StrSplit(printed->output, '\n').begin()->size());
+  const Settings settings = ParseOk("serve --config " + Write("c.toml", printed->output));
+  EXPECT_EQ(settings.engine.num_local_ranks, 3);
+  EXPECT_EQ(settings.engine.kv_cache_bytes, 3 << 20);
+  EXPECT_EQ(settings.engine.exchange, ExchangeStrategy::kAllReduce);
+  EXPECT_EQ(settings.engine.collective_timeout, absl::Seconds(2));
+  EXPECT_EQ(settings.serve.grpc, (Endpoint{"::1", 7}));
+  EXPECT_TRUE(settings.serve.grpc_reflection);
+  EXPECT_EQ(settings.log.level, "debug");
+}
+
+TEST_F(CommandLineTest, RepeatedTextsSurviveTheFile) {
+  const std::string line = "generate --model m --prompt x --stop a,b --stop c";
+  EXPECT_EQ(ParseOk(line).generate.stop, (std::vector<std::string>{"a,b", "c"}));
+  const absl::StatusOr<CommandLine> printed = Parse(line + " --print-config");
+  ASSERT_TRUE(printed.ok());
+  EXPECT_EQ(ParseOk("generate --config " + Write("d.toml", printed->output)).generate.stop,
+            (std::vector<std::string>{"a,b", "c"}));
+}
+
+TEST_F(CommandLineTest, ErrorsNameFlagValueLimitAndRemedy) {
+  ExpectRefused("serve --model m --ranks 0", "--ranks|\"0\"|1 to 1024");
+  ExpectRefused("serve --model m --max-model-len -1", "--max-model-len|\"-1\"|0 takes the model's own");
+  ExpectRefused("serve --model m --kv-cache lots", "--kv-cache|\"lots\"|4GiB");
+  ExpectRefused("serve --model m --exchange magic", "--exchange|\"magic\"|all_to_all");
+  ExpectRefused("serve --model m --http 8000", "--http|\"8000\"|HOST:PORT");
+  ExpectRefused("serve --model m --drain-timeout soon", "--drain-timeout|\"soon\"|30s");
+  ExpectRefused("serve --model m --gpus 0,1", "--gpus|--device cuda|--ranks");
+  ExpectRefused("serve --model m --device cuda --gpus 0,0", "--gpus|twice");
+  ExpectRefused("serve --model m --device cuda --ranks 2", "--ranks|--gpus");
+  ExpectRefused("serve", "--model is missing");
+  ExpectRefused("serve --model m --no-such-flag 1", "--no-such-flag");
+  ExpectRefused("", "subcommand");
+  ExpectRefused("generate --model m", "--prompt");
+  ExpectRefused("generate --model m --prompt a --prompt-tokens 1", "--prompt-tokens|exclude");
+  ExpectRefused("generate --model m --prompt-tokens 1,x", "--prompt-tokens|\"x\"");
+  ExpectRefused("generate --model m --prompt a --temperature nan", "--temperature|\"nan\"|0 to 2");
+  ExpectRefused("generate --model m --prompt a --top-p 0", "--top-p|\"0\"|above 0");
+  ExpectRefused("score --model m", "--input");
+}
+
+TEST_F(CommandLineTest, ErrorsNameTheVariableOrTheFile) {
+  environment_ = {{"SWITCHYARD_PAGE_SIZE", "big"}};
+  ExpectRefused("serve --model m", "SWITCHYARD_PAGE_SIZE|\"big\"");
+  environment_.clear();
+  const std::string path = Write("e.toml", "page-size = big\n");
+  ExpectRefused("serve --model m --config " + path, path + "|page-size|\"big\"");
+  ExpectRefused("serve --model m --config " + Write("f.toml", "modle = x\n"), "modle|no flag");
+  ExpectRefused("serve --model m --config /no/such/file", "/no/such/file|cannot be read");
+  ExpectRefused("serve --config " + Write("g.toml", "model = \"a # b\"\n"), "model|#");
+}
+
+TEST_F(CommandLineTest, RefusesToListenBeyondThisHostWithoutKeys) {
+  ExpectRefused("serve --model m --http 0.0.0.0:8000", "--http|0.0.0.0:8000|--api-key-file|--allow-unauthenticated");
+  ExpectRefused("serve --model m --grpc [::]:1", "--grpc|[::]:1");
+  ParseOk("serve --model m --http 0.0.0.0:8000 --allow-unauthenticated");
+  const Settings settings =
+      ParseOk("serve --model m --http 0.0.0.0:8000 --api-key-file " + Write("keys", "# ours\n k1 \n\nk2\n"));
+  EXPECT_EQ(settings.serve.api_keys, (std::vector<std::string>{"k1", "k2"}));
+  ExpectRefused("serve --model m --api-key-file " + Write("none", "# none\n"), "--api-key-file|holds no key");
+}
+
+TEST_F(CommandLineTest, ALaunchersProcessesBringOneRankEachAndShareTheCpus) {
+  environment_ = {{"WORLD_SIZE", "2"}, {"RANK", "1"}, {"LOCAL_WORLD_SIZE", "2"}, {"LOCAL_RANK", "1"}};
+  const Settings settings = ParseOk("serve --model m");
+  EXPECT_EQ(settings.engine.launch.num_processes, 2);
+  EXPECT_EQ(settings.engine.launch.process_idx, 1);
+  EXPECT_EQ(settings.engine.num_local_ranks, 1);
+  EXPECT_GE(settings.engine.num_threads, 1);
+  EXPECT_EQ(ParseOk("serve --model m --threads 5").engine.num_threads, 5);
+  EXPECT_EQ(ParseOk("serve --model m --device cuda").engine.gpus, (std::vector<int>{1}));
+}
+
+TEST_F(CommandLineTest, HelpNamesGroupsDefaultsAndVersion) {
+  const absl::StatusOr<CommandLine> help = Parse("serve --help");
+  ASSERT_TRUE(help.ok()) << help.status();
+  for (const char* part : {"Front ends", "Memory and batching", "127.0.0.1:8000", "--max-batch-tokens", "2048",
+                           "SWITCHYARD_", "Exit codes"}) {
+    EXPECT_TRUE(absl::StrContains(help->output, part)) << part;
+  }
+  EXPECT_TRUE(absl::StrContains(Parse("--version")->output, "switchyard "));
+  EXPECT_TRUE(absl::StrContains(Parse("--help")->output, "score"));
+}
+
+}  // namespace
+}  // namespace switchyard
