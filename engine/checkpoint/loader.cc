@@ -73,7 +73,7 @@ absl::StatusOr<ModelWeights> CreateAll(Backend& backend, const DecoderSpec& spec
 // Reads a norm and hands it to the device.
 absl::Status Fill(Backend& backend, SliceReader& reader, const TensorSlice& slice, Tensor& tensor) {
   std::vector<float> values(static_cast<size_t>(slice.num_rows()));
-  const absl::Status status = reader.ReadVector(slice, values);
+  absl::Status status = reader.ReadVector(slice, values);
   if (!status.ok()) return status;
   return backend.CopyFromHost(ConstTensorView::Of(std::span<const float>(values)), tensor.view());
 }

@@ -27,7 +27,7 @@ absl::Status SliceReader::Fill(const StackedSlices& stacked, Matrix& matrix) {
   CHECK(matrix.spec().dtype == stacked.dtype);
   int64_t slice_begin = 0;
   for (const TensorSlice& slice : stacked.slices) {
-    const absl::Status status = ForEachBlock(slice, stacked.dtype, [&](int64_t first_row, ConstTensorView rows) {
+    absl::Status status = ForEachBlock(slice, stacked.dtype, [&](int64_t first_row, ConstTensorView rows) {
       return matrix.Fill(slice_begin + first_row, rows);
     });
     if (!status.ok()) return status;

@@ -95,6 +95,7 @@ int RunServe(const Settings& settings) {
   engine = *std::move(created);
   signals.ExpectDrain();
   slot.Serve(engine.get());
+  front_ends->grpc->ReportHealth();
   std::cout << Banner(settings.serve, front_ends->ports(), *engine) << std::endl;
   if (!settings.serve.ready_file.empty()) {
     const std::string json = ReadyJson(settings.serve, front_ends->ports());
@@ -103,6 +104,7 @@ int RunServe(const Settings& settings) {
 
   const absl::Status failure = WaitForStop(signals, *engine, &slot);
   slot.BeginDrain();
+  front_ends->grpc->ReportHealth();
   const absl::Status drained = engine->Drain(settings.serve.drain_timeout);
   front_ends->http->Shutdown(kFlushLimit).IgnoreError();  // what it had to cancel is already reported by the engine
   front_ends->grpc->Shutdown(kFlushLimit);

@@ -50,8 +50,8 @@ class ProgressLine {
     const double seconds = absl::ToDoubleSeconds(now - phase_start_);
     const double rate = seconds > 0 ? progress.bytes_read / seconds : 0;
     const std::string eta =
-        rate > 0 ? absl::StrFormat("%.0f s left", (progress.bytes_total - progress.bytes_read) / rate) : "";
-    return absl::StrFormat("%s: %.3f of %.3f GB, %.2f GB/s, %s", progress.phase, progress.bytes_read / 1e9,
+        rate > 0 ? absl::StrFormat(", %.0f s left", (progress.bytes_total - progress.bytes_read) / rate) : "";
+    return absl::StrFormat("%s: %.3f of %.3f GB, %.2f GB/s%s", progress.phase, progress.bytes_read / 1e9,
                            progress.bytes_total / 1e9, rate / 1e9, eta);
   }
 

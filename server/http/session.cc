@@ -57,6 +57,7 @@ class HttpSession : public Session, public std::enable_shared_from_this<HttpSess
         wake_target_(std::make_shared<WakeTarget>()) {
     wake_target_->session = this;
   }
+  ~HttpSession() override { Detach(); }
 
   void Spawn(bool at_capacity) {
     // Posted: nothing of the session may run inside of the caller, who may hold a lock that on_end takes.
@@ -98,6 +99,10 @@ class HttpSession : public Session, public std::enable_shared_from_this<HttpSess
   std::optional<Response> PullHead();
   bool PullPiece(std::string* piece, bool* failed);
   Waker MakeWaker();
+  void Detach() {
+    std::lock_guard lock(wake_target_->mu);
+    wake_target_->session = nullptr;
+  }
   void Watch();
   void Arm(std::chrono::nanoseconds limit);
   void Arm(absl::Duration limit) { Arm(absl::ToChronoNanoseconds(limit)); }
@@ -146,10 +151,7 @@ Awaitable<void> HttpSession::Run(bool at_capacity) {
   }
   if (!gone_) co_await Linger();
   socket_.close(ignored);
-  {
-    std::lock_guard lock(wake_target_->mu);
-    wake_target_->session = nullptr;
-  }
+  Detach();
   on_end_();
 }
 
@@ -369,8 +371,10 @@ Waker HttpSession::MakeWaker() {
   return [target = wake_target_] {
     std::lock_guard lock(target->mu);
     if (target->session == nullptr || target->posted) return;
+    std::shared_ptr<HttpSession> self = target->session->weak_from_this().lock();
+    if (self == nullptr) return;
     target->posted = true;
-    net::post(target->session->socket_.get_executor(), [self = target->session->shared_from_this()] {
+    net::post(self->socket_.get_executor(), [self] {
       {
         std::lock_guard lock(self->wake_target_->mu);
         self->wake_target_->posted = false;

@@ -54,9 +54,9 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     if (!request.ok()) return request.status();
     const std::string id = request->id;
     const bool with_logprobs = request->num_logprobs >= 0;
-    const absl::Status status =
-        (*engine)->Submit(*std::move(request), [self = shared_from_this(), id, with_logprobs](RequestUpdate update) {
-          self->OnUpdate(id, update, with_logprobs);
+    const absl::Status status = (*engine)->Submit(
+        *std::move(request), [self = shared_from_this(), engine = *engine, id, with_logprobs](RequestUpdate update) {
+          if (!self->OnUpdate(id, update, with_logprobs)) engine->Abort(id);
         });
     if (!status.ok()) return status;
     bool cancelled;
@@ -70,13 +70,11 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     return absl::OkStatus();
   }
 
-  void OnUpdate(const std::string& id, const RequestUpdate& update, bool with_logprobs) {
+  // False: nothing more is wanted of the request.
+  bool OnUpdate(const std::string& id, const RequestUpdate& update, bool with_logprobs) {
     const bool wanted = Push(ToResponse(id, update, with_logprobs));
-    if (update.finish.has_value()) {
-      Close(EndStatus(id, update));
-    } else if (!wanted) {
-      AbortRequest();
-    }
+    if (update.finish.has_value()) Close(EndStatus(id, update));
+    return wanted;
   }
 
   void AbortRequest() {

@@ -73,6 +73,14 @@ class GrpcServerImpl final : public GrpcServer {
 
   uint16_t port() const override { return port_; }
 
+  void ReportHealth() override {
+    const EngineSlot::Snapshot now = slot_.snapshot();
+    const bool serving = now.state == EngineSlot::State::kServing && now.engine->Health().ok();
+    grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+    health->SetServingStatus("", serving);
+    health->SetServingStatus(v1::Generation::service_full_name(), serving);
+  }
+
   void Shutdown(absl::Duration limit) override {
     absl::MutexLock lock(&shutdown_mu_);
     if (server_ == nullptr || stopping_.HasBeenNotified()) return;
@@ -84,14 +92,6 @@ class GrpcServerImpl final : public GrpcServer {
   }
 
  private:
-  void ReportHealth() {
-    const EngineSlot::Snapshot now = slot_.snapshot();
-    const bool serving = now.state == EngineSlot::State::kServing && now.engine->Health().ok();
-    grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-    health->SetServingStatus("", serving);
-    health->SetServingStatus(v1::Generation::service_full_name(), serving);
-  }
-
   // constant after construction
   const EngineSlot& slot_;
   const Authorizer authorizer_;

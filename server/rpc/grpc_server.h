@@ -46,6 +46,9 @@ class GrpcServer {
 
   virtual uint16_t port() const = 0;
 
+  // Makes health follow `slot` now instead of within a fraction of a second.
+  virtual void ReportHealth() = 0;
+
   // Takes no new calls, lets open ones finish, and cancels them after `limit`.
   virtual void Shutdown(absl::Duration limit) = 0;
 };

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/rpc/generation_service.h"
+#include "server/rpc/pending_responses.h"
 #include "tests/server/fake_engine.h"
 
 namespace switchyard {

@@ -1,0 +1,57 @@
+"""Runs the end-to-end tests: makes their virtual environment, generates the gRPC client, starts pytest.
+
+Used by CTest (label e2e); more arguments go to pytest: run.py --binary ... --source ... --work ... -- -k banner
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import venv
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", type=pathlib.Path, required=True)
+    parser.add_argument("--source", type=pathlib.Path, required=True)
+    parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("pytest_arguments", nargs="*")
+    options = parser.parse_args()
+    here = pathlib.Path(__file__).resolve().parent
+    python = prepare_environment(options.work / "venv", here / "requirements.txt")
+    stubs = generate_client(python, options.source / "proto", options.work / "client")
+
+    environment = dict(os.environ)
+    # A job launcher's variables would make every server a rank of that job.
+    for name in list(environment):
+        if name.startswith(("SWITCHYARD_", "SLURM_", "LWS_")) or name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
+            del environment[name]
+    environment["PYTHONPATH"] = os.pathsep.join([str(stubs), str(here)])
+    environment["E2E_BINARY"] = str(options.binary.resolve())
+    environment["E2E_SOURCE"] = str(options.source.resolve())
+    command = [python, "-m", "pytest", str(here), "-q", "-p", "no:cacheprovider", *options.pytest_arguments]
+    return subprocess.run(command, env=environment, cwd=options.work).returncode
+
+
+def prepare_environment(directory, requirements):
+    """The environment's interpreter; made anew when the requirements have changed."""
+    python = directory / "bin" / "python"
+    stamp = directory / "requirements.stamp"
+    if not stamp.exists() or stamp.read_text() != requirements.read_text():
+        venv.EnvBuilder(with_pip=True, clear=True).create(directory)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements],
+                       check=True)
+        stamp.write_text(requirements.read_text())
+    return python
+
+
+def generate_client(python, proto, directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    subprocess.run([python, "-m", "grpc_tools.protoc", f"--proto_path={proto}", f"--python_out={directory}",
+                    f"--grpc_python_out={directory}", proto / "switchyard/v1/generation.proto"], check=True)
+    return directory
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""generate, score, --check and the errors of the command line."""
+
+import json
+
+import pytest
+
+import harness
+
+GOLDEN_MODELS = sorted(path.parent for path in (harness.SOURCE / "tests" / "golden").glob("*/config.json"))
+
+
+def golden_of(model):
+    return json.loads((model / "golden.json").read_text())
+
+
+def generate(*arguments):
+    done = harness.run("generate", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_generate_answers_golden_chats(golden):
+    for chat in golden["chats"][:2]:
+        answer = generate("--model", harness.MODEL, "--ranks", "2", "--chat", "--prompt", chat["user"])
+        assert answer["tokens"] == chat["answer_tokens"]
+        assert answer["text"].strip() == chat["answer"].strip()
+        assert answer["finish_reason"] == "stop"
+        assert answer["usage"]["prompt_tokens"] == len(chat["prompt_tokens"])
+        assert answer["usage"]["completion_tokens"] == len(chat["answer_tokens"])
+
+
+def test_generate_streams_the_same_text():
+    arguments = ["--model", harness.MODEL, "--prompt", "In the beginning", "--max-tokens", "12"]
+    assert harness.run("generate", *arguments).stdout == generate(*arguments)["text"] + "\n"
+
+
+@pytest.mark.parametrize("model", GOLDEN_MODELS, ids=lambda model: model.name)
+def test_generate_works_on_token_ids_without_a_tokenizer(model):
+    greedy = golden_of(model)["greedy"]
+    answer = generate("--model", model, "--ranks", "2", "--prompt-tokens", ",".join(map(str, greedy["prompt"])),
+                      "--max-tokens", len(greedy["continuation"]), "--temperature", "0", "--ignore-eos")
+    assert answer["tokens"] == greedy["continuation"]
+    assert answer["text"] == ""
+    assert answer["finish_reason"] == "length"
+
+
+@pytest.mark.parametrize("model", [harness.MODEL, *GOLDEN_MODELS], ids=lambda model: model.name)
+def test_score_agrees_with_the_reference(model):
+    sequences = golden_of(model)["sequences"]
+    lines = "".join(json.dumps({"tokens": sequence["tokens"]}) + "\n" for sequence in sequences)
+    done = harness.run("score", "--model", model, "--ranks", "2", "--max-batch-tokens", "16", "--input", "-", stdin=lines)
+    assert done.returncode == 0, done.stderr
+    scores = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [score["tokens"] for score in scores] == [sequence["tokens"] for sequence in sequences]
+    for score, sequence in zip(scores, sequences):
+        assert score["logprobs"] == pytest.approx(sequence["logprobs"], abs=1e-3)
+        assert len(score["top1"]) == len(score["tokens"])
+        margins = sequence.get("top1_margin", [1] * len(sequence["top1"]))
+        assert [top for top, margin in zip(score["top1"], margins) if margin > 1e-3] == [
+            top for top, margin in zip(sequence["top1"], margins) if margin > 1e-3]
+
+
+def test_score_tokenizes_text_and_keeps_the_order(golden, tmp_path):
+    texts = [sequence["text"] for sequence in golden["sequences"]]
+    path = tmp_path / "input.jsonl"
+    path.write_text("\n\n".join(json.dumps({"text": text}) for text in texts * 3))
+    one, many = (harness.run("score", "--model", harness.MODEL, "--input", path, "--batch", batch) for batch in (1, 64))
+    assert one.returncode == many.returncode == 0, many.stderr
+    tokens = [json.loads(line)["tokens"] for line in many.stdout.splitlines()]
+    assert tokens == [sequence["tokens"] for sequence in golden["sequences"]] * 3
+    perplexities = [[json.loads(line)["perplexity"] for line in done.stdout.splitlines()] for done in (one, many)]
+    assert perplexities[0] == pytest.approx(perplexities[1], rel=1e-3)
+
+
+def test_score_of_one_token_has_no_perplexity():
+    done = harness.run("score", "--model", harness.MODEL, "--input", "-", stdin='{"tokens": [1]}\n')
+    score = json.loads(done.stdout)
+    assert score["logprobs"] == [] and len(score["top1"]) == 1 and score["perplexity"] is None
+
+
+@pytest.mark.parametrize("line", ["nonsense", "{}", '{"tokens": [1, -2]}', '{"tokens": [2048]}', '{"tokens": []}',
+                                  '{"tokens": [1], "text": "x"}', '{"text": 5}'])
+def test_score_refuses_a_bad_line_by_number_before_it_scores(line):
+    done = harness.run("score", "--model", harness.MODEL, "--input", "-", stdin=f'{{"tokens": [1, 5]}}\n{line}\n')
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "line 2" in done.stderr
+
+
+def test_check_loads_nothing_and_says_what_it_found():
+    done = harness.run("serve", "--model", harness.MODEL, "--ranks", "2", "--check")
+    assert done.returncode == 0 and done.stdout.startswith("ok:")
+
+
+@pytest.mark.parametrize("arguments, part", [
+    (["serve", "--model", "/no/such/model", "--check"], "/no/such/model"),
+    (["generate", "--model", "/no/such/model", "--prompt", "x"], "/no/such/model"),
+    (["serve", "--model", harness.MODEL, "--ranks", "3", "--attention", "tensor-parallel", "--check"], "3"),
+    (["serve", "--model", harness.MODEL, "--http", "0.0.0.0:0"], "--allow-unauthenticated"),
+    (["serve", "--model", harness.MODEL, "--kv-cache", "plenty"], "--kv-cache"),
+    (["generate", "--model", harness.MODEL, "--device", "cuda", "--prompt", "x"], "CUDA"),
+])
+def test_what_the_user_can_mend_is_refused_with_2(arguments, part):
+    done = harness.run(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert part in done.stderr

@@ -1,0 +1,93 @@
+"""Start-up, drain, and the banner's lines as pasted."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import grpc
+import httpx
+import openai
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import harness
+from test_grpc import code_of, endless, request_for
+
+
+def endless_completion(client, max_tokens=3500):
+    return client.completions.create(model=harness.NAME, prompt="In the beginning", max_tokens=max_tokens, stream=True,
+                                     temperature=0, extra_body={"ignore_eos": True})
+
+
+def test_sigterm_lets_streams_finish_and_refuses_new_requests(tmp_path):
+    with harness.Server(tmp_path, "--ranks", "2", "--drain-timeout", "100s") as server:
+        client = server.openai()
+        assert server.get("/ready").status_code == 200
+        http_stream = iter(endless_completion(client))
+        grpc_stream = server.stub.Generate(endless())
+        next(http_stream), next(grpc_stream)
+        server.terminate()
+        harness.wait_until(lambda: server.get("/ready").status_code == 503, "/ready says 503")
+        with pytest.raises(openai.InternalServerError) as refused:
+            client.completions.create(model=harness.NAME, prompt="hello")
+        assert refused.value.status_code == 503
+        assert code_of(server.stub.Generate(request_for(text="hello"))) == grpc.StatusCode.UNAVAILABLE
+        health = health_pb2_grpc.HealthStub(server.channel)
+        harness.wait_until(lambda: health.Check(health_pb2.HealthCheckRequest()).status ==
+                           health_pb2.HealthCheckResponse.NOT_SERVING, "health is NOT_SERVING")
+        assert [chunk for chunk in http_stream][-1].choices[0].finish_reason == "length"
+        assert [response for response in grpc_stream][-1].usage.completion_tokens == 4000
+        assert server.wait() == 0, server.log()
+
+
+def test_requests_beyond_the_drain_timeout_are_ended_and_reported(tmp_path):
+    with harness.Server(tmp_path, "--drain-timeout", "0s") as server:
+        stream = server.stub.Generate(endless())
+        next(stream)
+        server.terminate()
+        assert code_of(stream) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        assert server.wait() == 1
+        assert "not all requests finished" in server.log()
+
+
+def test_a_second_signal_quits_at_once(tmp_path):
+    with harness.Server(tmp_path) as server:
+        stream = server.stub.Generate(endless())
+        next(stream)
+        server.signal(signal.SIGINT)
+        harness.wait_until(lambda: "draining" in server.log(), "the drain has begun")
+        server.signal(signal.SIGINT)
+        assert server.wait() == 128 + signal.SIGINT
+
+
+def test_an_idle_server_ends_well(tmp_path):
+    with harness.Server(tmp_path) as server:
+        server.terminate()
+        assert server.wait() == 0, server.log()
+
+
+def test_the_banners_lines_work_when_pasted(tmp_path):
+    with harness.Server(tmp_path, "--ranks", "2", "--served-model-name", "it's \"tiny\"") as server:
+        banner = harness.wait_until(lambda: "Ctrl-C" in server.output() and server.output(), "the banner")
+        curl = re.search(r"^curl .*$", banner, re.MULTILINE).group()
+        answer = subprocess.run(["bash", "-c", curl], capture_output=True, text=True, timeout=harness.PATIENCE)
+        assert "19" in answer.stdout, answer
+        snippet = re.search(r"^from openai.*?^print.*?$", banner, re.MULTILINE | re.DOTALL).group()
+        answer = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=harness.PATIENCE)
+        assert answer.stdout.strip() == "19", answer
+
+
+def test_a_taken_port_is_an_error_that_names_it(tmp_path, server):
+    for flag, address in (("--http", server.url.removeprefix("http://")), ("--grpc", server.grpc_address)):
+        taken = harness.run("serve", "--model", harness.MODEL, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", flag,
+                            address)
+        assert taken.returncode == 1
+        assert flag in taken.stderr and address in taken.stderr
+
+
+def test_metrics_wear_vllms_prefix_on_demand(tmp_path):
+    with harness.Server(tmp_path, "--metrics-alias", "vllm") as server:
+        for prefix in ("switchyard", "vllm"):
+            assert server.metric(f"{prefix}:num_requests_running") == 0
+        assert httpx.get(server.url + "/version").status_code == 200
