@@ -162,7 +162,8 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const EngineConfig& c
                    .attention = Name(plan.config.attention),
                    .exchange = plan.DescribeExchange(),
                    .placement = plan.placement.ToString(),
-                   .device = *device};
+                   .device = *device,
+                   .warnings = parts.checkpoint->warnings()};
   progress({.phase = "ready"});
   return engine;
 }

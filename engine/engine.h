@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,7 +29,9 @@ struct ModelInfo {
   std::string attention;  // "replicated"
   std::string exchange;   // "auto (all_to_all, all_gather)"
   std::string placement;  // "rank 0: experts 0-3; rank 1: experts 4-7"
-  std::string device;     // "cpu avx3_zen4, 1 thread per rank"
+  std::string device;     // "cpu AVX3, 1 thread"
+  // What the checkpoint says and the engine does not use, in words: for the log.
+  std::vector<std::string> warnings;
 };
 
 struct StartupProgress {

@@ -10,8 +10,13 @@
 namespace switchyard {
 namespace {
 
+// config.json and generation_config.json may each name some.
 std::vector<int32_t> EosIds(const DecoderSpec& spec, const GenerationDefaults& defaults) {
-  return defaults.eos_token_ids.empty() ? spec.eos_token_ids : defaults.eos_token_ids;
+  std::vector<int32_t> ids = spec.eos_token_ids;
+  for (const int32_t id : defaults.eos_token_ids) {
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+  }
+  return ids;
 }
 
 }  // namespace

@@ -139,6 +139,9 @@ class Backend {
 struct CpuBackendOptions {
   int num_threads = 1;     // the calling thread counts
   bool reference = false;  // the plain loops that the fast path is tested against
+  // Activations of large products with BF16 weights are rounded to bfloat16, sums stay float32; the router's never.
+  // Needs AVX512_BF16 or AMX: elsewhere products stay float32, and Description() says so.
+  bool bf16_activations = false;
 };
 // Chooses instructions at run time (SSE4 to AVX-512).
 std::unique_ptr<Backend> CreateCpuBackend(const CpuBackendOptions& options);

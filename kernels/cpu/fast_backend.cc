@@ -16,11 +16,24 @@
 
 namespace switchyard {
 
-FastBackend::FastBackend(int num_threads) : pool_(num_threads) {}
+namespace {
+
+std::unique_ptr<Bf16Gemm> CreateBf16Gemm(ThreadPool& pool, std::string& note) {
+  absl::StatusOr<std::unique_ptr<Bf16Gemm>> gemm = Bf16Gemm::Create(pool);
+  note = gemm.ok() ? ", bfloat16 activations" : absl::StrCat(", float32 activations: ", gemm.status().message());
+  return gemm.ok() ? *std::move(gemm) : nullptr;
+}
+
+}  // namespace
+
+FastBackend::FastBackend(int num_threads, bool bf16_activations)
+    : pool_(num_threads),
+      bf16_(bf16_activations ? CreateBf16Gemm(pool_, bf16_note_) : nullptr),
+      experts_(pool_, bf16_.get()) {}
 
 std::string FastBackend::Description() const {
   const int threads = pool_.num_threads();
-  return absl::StrCat("cpu ", VectorTargetName(), ", ", threads, threads == 1 ? " thread" : " threads");
+  return absl::StrCat("cpu ", VectorTargetName(), ", ", threads, threads == 1 ? " thread" : " threads", bf16_note_);
 }
 
 int64_t FastBackend::RowGrain(int64_t rows, int64_t row_elements) const {
@@ -71,7 +84,30 @@ void FastBackend::AddRmsNorm(ConstTensorView delta, ConstTensorView weight, floa
 
 void FastBackend::Linear(ConstTensorView x, const Matrix& weight, TensorView y) {
   CheckLinear(x, weight, y);
-  const PackedMatrix& packed_weight = PackedMatrix::From(weight);
+  if (bf16_ != nullptr && Bf16Gemm::Suits(x.dim(0), weight.spec())) {
+    LinearBf16(x, PackedMatrix::From(weight), y);
+  } else {
+    LinearFloat32(x, PackedMatrix::From(weight), y);
+  }
+}
+
+void FastBackend::LinearBf16(ConstTensorView x, const PackedMatrix& weight, TensorView y) {
+  const int64_t rows = x.dim(0);
+  const int64_t columns = weight.spec().in_features;
+  const float* source = x.As<float>().data();
+  uint16_t* rounded = rounded_rows_.Get(Bf16Gemm::RoundedSize(rows, columns));
+  const int64_t blocks = Bf16Gemm::NumBlocks(rows);
+  pool_.ParallelFor(blocks, RowGrain(blocks, Bf16Gemm::kBlockRows * columns), [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      Bf16Gemm::RoundBlock(
+          rows, block, columns, [&](int64_t row) { return source + row * columns; }, rounded);
+    }
+  });
+  const Bf16Gemm::Product product{.x = rounded, .rows = rows, .weight = &weight, .y = y.As<float>().data()};
+  bf16_->Multiply({&product, 1});
+}
+
+void FastBackend::LinearFloat32(ConstTensorView x, const PackedMatrix& weight, TensorView y) {
   const int64_t rows = x.dim(0);
   if (rows == 0) return;
   const int64_t columns = weight.spec().in_features;
@@ -83,10 +119,10 @@ void FastBackend::Linear(ConstTensorView x, const Matrix& weight, TensorView y) 
           rows, tile, columns, [&](int64_t row) { return source + row * columns; }, packed);
     }
   });
-  const int64_t groups = packed_weight.num_groups();
+  const int64_t groups = weight.num_groups();
   const int64_t smallest = std::max<int64_t>(1, 65536 / (PackedMatrix::kGroupRows * std::max<int64_t>(1, columns)));
   pool_.ParallelFor(groups, pool_.Grain(groups, smallest), [&](int64_t begin, int64_t end) {
-    MultiplyGroups(packed, rows, packed_weight, begin, end, y.As<float>().data());
+    MultiplyGroups(packed, rows, weight, begin, end, y.As<float>().data());
   });
 }
 
@@ -139,7 +175,7 @@ void FastBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix&
   CheckRoute(spec, x, router, experts, weights);
   const int64_t tokens = x.dim(0);
   float* logits = router_logits_.Get(tokens * spec.num_experts);
-  Linear(x, router, TensorView(logits, DType::kFloat32, {tokens, spec.num_experts}));
+  LinearFloat32(x, PackedMatrix::From(router), TensorView(logits, DType::kFloat32, {tokens, spec.num_experts}));
   for (int64_t t = 0; t < tokens; ++t) {
     SelectExperts(spec, logits + t * spec.num_experts, experts.As<int32_t>().data() + t * spec.top_k,
                   weights.As<float>().data() + t * spec.top_k);

@@ -42,6 +42,7 @@ absl::StatusOr<GenerationRequest> MakeRequest(const GenerateSettings& settings, 
   request.stop.strings = settings.stop;
   request.stop.ignore_eos = settings.ignore_eos;
   request.detokenize = engine.tokenizer() != nullptr;
+  request.text_continues_prompt = !settings.chat;
   return request;
 }
 

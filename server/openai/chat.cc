@@ -17,6 +17,7 @@ void ReadLogProbs(FieldReader& fields, const ModelContext& model, GenerationPlan
   if (top.value_or(0) > 0 && !wanted) fields.Fail("top_logprobs", "needs \"logprobs\": true");
   plan->num_logprobs = wanted ? static_cast<int32_t>(top.value_or(0)) : -1;
   plan->request.num_logprobs = plan->num_logprobs;
+  plan->request.text_continues_prompt = false;
 }
 
 }  // namespace

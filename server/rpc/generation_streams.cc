@@ -33,9 +33,8 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
   WriteReactor* Start(const v1::GenerateRequest& message) {
     self_ = shared_from_this();
     const absl::Status status = Submit(message);
-    WriteReactor* reactor = this;
     if (!status.ok()) Fail(status);
-    return reactor;
+    return this;
   }
 
   void OnCancel() override {
@@ -70,11 +69,12 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     return absl::OkStatus();
   }
 
-  // False: nothing more is wanted of the request.
+  // False: the request goes on in the engine, and nothing more is wanted of it.
   bool OnUpdate(const std::string& id, const RequestUpdate& update, bool with_logprobs) {
     const bool wanted = Push(ToResponse(id, update, with_logprobs));
-    if (update.finish.has_value()) Close(EndStatus(id, update));
-    return wanted;
+    if (!update.finish.has_value()) return wanted;
+    Close(EndStatus(id, update));
+    return true;
   }
 
   void AbortRequest() {

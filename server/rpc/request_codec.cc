@@ -114,6 +114,7 @@ absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& mes
   if (message.has_num_prompt_logprobs()) request.num_prompt_logprobs = message.num_prompt_logprobs();
   if (message.has_skip_special_tokens()) request.skip_special_tokens = message.skip_special_tokens();
   request.detokenize = message.has_detokenize() ? message.detokenize() : engine.tokenizer() != nullptr;
+  request.text_continues_prompt = !message.has_chat();
   return request;
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
@@ -96,7 +97,7 @@ struct Found {
 
 Found FindValues(const Flag& flag, const CLI::Option& option, const Environment& environment, const ConfigFile& file) {
   if (option.count() > 0) return {option.results(), absl::StrCat("--", flag.name)};
-  if (std::optional<std::string> value = environment(VariableOf(flag.name))) {
+  if (std::optional<std::string> value = environment(VariableOf(flag.name)); value.has_value() && !value->empty()) {
     return {{*std::move(value)}, VariableOf(flag.name)};
   }
   const auto entry = file.values.find(flag.name);
@@ -162,6 +163,14 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   for (const Command command : kCommands) {
     SettingsDraft& draft = drafts[command];
     AddCommand(command, FlagsOf(command, &draft), &main, &apps[command]);
+  }
+  const std::string first = arguments.empty() ? "" : arguments.front();
+  const bool is_command = std::any_of(std::begin(kCommands), std::end(kCommands),
+                                      [&first](Command command) { return first == Name(command); });
+  if (!is_command && !absl::StartsWith(first, "-")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(first.empty() ? "a command is missing" : absl::StrCat("\"", first, "\" is no command"),
+                     ": it is serve, generate or score; see switchyard --help"));
   }
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them

@@ -1,6 +1,7 @@
 // Arguments, environment and configuration file -> Settings. The only file that knows CLI11.
 //
-// For each flag the first source that has it counts: command line, SWITCHYARD_<FLAG> variable, --config file, default.
+// For each flag the first source that has it counts: command line, SWITCHYARD_<FLAG> variable (an empty one counts as
+// unset), --config file, default.
 // The file is TOML or INI, `flag = value` lines; lines below a [serve], [generate] or [score] heading hold for that
 // command only. `--print-config` writes such a file.
 #pragma once
