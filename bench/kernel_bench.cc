@@ -1,7 +1,7 @@
 // Times the CPU kernels at the sizes of real models and prints each beside the limit that binds it, measured in the
 // same process: memory bandwidth for few rows, float32 FMA rate for many.
 //
-//   kernel_bench [threads]
+//   kernel_bench [threads [linear|activations|experts|attention|sampling]]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -80,6 +80,23 @@ void BenchLinear(Backend& backend, const Limits& limits, int64_t out, int64_t in
   }
 }
 
+// One weight of a model, many rows: what the option of bfloat16 activations brings.
+void BenchActivations(int threads, const Limits& limits, int64_t out, int64_t in) {
+  for (const bool bf16 : {false, true}) {
+    const std::unique_ptr<Backend> backend = CreateCpuBackend({.num_threads = threads, .bf16_activations = bf16});
+    std::printf("%s\n", backend->Description().c_str());
+    const std::unique_ptr<Matrix> weight = *backend->CreateMatrix({out, in, DType::kBFloat16});
+    FillWeights(*weight);
+    for (const int64_t rows : {16, 32, 128, 512}) {
+      Tensor x = Filled(*backend, {rows, in});
+      Tensor y = Filled(*backend, {rows, out});
+      const double seconds = BestSeconds([&] { backend->Linear(x.view(), *weight, y.view()); });
+      Print("linear bf16 [" + std::to_string(rows) + ", " + std::to_string(in) + "] -> " + std::to_string(out), seconds,
+            static_cast<double>(weight->bytes()), 2.0 * rows * out * in, limits);
+    }
+  }
+}
+
 void BenchExperts(Backend& backend, const Limits& limits, int64_t hidden, int64_t intermediate, int64_t num_experts) {
   const auto experts = *backend.CreateExperts({num_experts, hidden, intermediate, DType::kBFloat16});
   double expert_bytes = 0;
@@ -145,21 +162,32 @@ void BenchSampling(Backend& backend, const Limits& limits) {
   }
 }
 
-int Main(int threads) {
+int Main(int threads, const std::string& part) {
   const std::unique_ptr<Backend> backend = CreateCpuBackend({.num_threads = threads});
   const Limits limits{MeasureReadBandwidth(threads), MeasureFmaRate(threads)};
   std::printf("%s; limits: %.1f GB/s, %.1f GFLOP/s\n", backend->Description().c_str(), limits.bytes_per_second * 1e-9,
               limits.flops_per_second * 1e-9);
   std::printf("%-44s %12s %18s %21s\n", "", "best time", "weights or cache", "arithmetic");
-  BenchLinear(*backend, limits, 1536, 1024);
-  BenchLinear(*backend, limits, 32000, 1024);
-  BenchLinear(*backend, limits, 4096, 14336);
-  BenchExperts(*backend, limits, 1024, 3584, 8);
-  BenchExperts(*backend, limits, 4096, 14336, 2);
-  for (const int64_t context : {512, 4096, 32768}) BenchAttention(*backend, limits, 1, context - 1);
-  BenchAttention(*backend, limits, 512, 0);
-  BenchAttention(*backend, limits, 512, 2048);
-  BenchSampling(*backend, limits);
+  const auto is_wanted = [&](const char* name) { return part.empty() || part == name; };
+  if (is_wanted("linear")) {
+    BenchLinear(*backend, limits, 1536, 1024);
+    BenchLinear(*backend, limits, 32000, 1024);
+    BenchLinear(*backend, limits, 4096, 14336);
+  }
+  if (is_wanted("activations")) {
+    BenchActivations(threads, limits, 1536, 1024);
+    BenchActivations(threads, limits, 4096, 14336);
+  }
+  if (is_wanted("experts")) {
+    BenchExperts(*backend, limits, 1024, 3584, 8);
+    BenchExperts(*backend, limits, 4096, 14336, 2);
+  }
+  if (is_wanted("attention")) {
+    for (const int64_t context : {512, 4096, 32768}) BenchAttention(*backend, limits, 1, context - 1);
+    for (const int64_t tokens : {8, 64, 512}) BenchAttention(*backend, limits, tokens, 2048);
+    BenchAttention(*backend, limits, 512, 0);
+  }
+  if (is_wanted("sampling")) BenchSampling(*backend, limits);
   return 0;
 }
 
@@ -169,8 +197,8 @@ int Main(int threads) {
 int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : static_cast<int>(std::thread::hardware_concurrency());
   if (threads < 1) {
-    std::fprintf(stderr, "usage: kernel_bench [threads]\n");
+    std::fprintf(stderr, "usage: kernel_bench [threads [part]]\n");
     return 2;
   }
-  return switchyard::Main(threads);
+  return switchyard::Main(threads, argc > 2 ? argv[2] : "");
 }

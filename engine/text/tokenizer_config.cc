@@ -71,7 +71,7 @@ class FieldReader {
     const auto it = object_.find(name);
     return it == object_.end() ? nullptr : &*it;
   }
-  void Keep(absl::Status status) { status_.Update(status); }
+  void Keep(const absl::Status& status) { status_.Update(status); }
   const absl::Status& status() const { return status_; }
 
  private:

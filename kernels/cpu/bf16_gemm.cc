@@ -49,14 +49,8 @@ void Bf16Gemm::Multiply(std::span<const Product> products) {
   CHECK(gemm_->Prepare(Depth(spec.in_features)).ok());
   const int64_t panels = (spec.out_features + kColumns - 1) / kColumns;
   const int64_t count = panels * static_cast<int64_t>(products.size());
-  // One element per worker, which takes panels until none is left: so it keeps its workspace.
-  std::atomic<int64_t> next{0};
-  pool_.ParallelFor(pool_.num_threads(), 1, [&](int64_t begin, int64_t end) {
-    for (int64_t worker = begin; worker < end; ++worker) {
-      for (int64_t i = next.fetch_add(1); i < count; i = next.fetch_add(1)) {
-        MultiplyPanel(products[i / panels], i % panels, static_cast<int>(worker));
-      }
-    }
+  pool_.ParallelForWorkers(count, 1, [&](int worker, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) MultiplyPanel(products[i / panels], i % panels, worker);
   });
 }
 

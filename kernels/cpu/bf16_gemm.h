@@ -5,7 +5,6 @@
 // of a weight is kept.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>

@@ -11,6 +11,7 @@
 #include "hwy/foreach_target.h"
 // After foreach_target.h, which includes this file once for each instruction set.
 #include "hwy/highway.h"
+#include "kernels/cpu/vector_util-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace switchyard {
@@ -46,33 +47,13 @@ void Round(const float* HWY_RESTRICT in, int64_t count, uint16_t* HWY_RESTRICT o
 
 // One chunk of one group, [4 rows][16 columns], to [8 pairs][64 rows][2] at the group's 4 rows.
 void TransposePairs(const uint16_t* HWY_RESTRICT chunk, uint16_t* HWY_RESTRICT out) {
-#if HWY_TARGET == HWY_SCALAR
-  for (int64_t pair = 0; pair < kChunk / 2; ++pair) {
-    for (int64_t row = 0; row < kGroupRows; ++row) {
-      for (int64_t i = 0; i < 2; ++i) out[(pair * kColumns + row) * 2 + i] = chunk[row * kChunk + pair * 2 + i];
-    }
-  }
-#else
-  const hn::Full128<uint32_t> pairs;
-  const hn::Full128<uint64_t> doubles;
   const auto* in = reinterpret_cast<const uint32_t*>(chunk);
   auto* dst = reinterpret_cast<uint32_t*>(out);
   constexpr int64_t kRowPairs = kChunk / 2;
-  for (int64_t pair = 0; pair < kRowPairs; pair += 4, in += 4, dst += 4 * kColumns) {
-    const auto a = hn::LoadU(pairs, in);
-    const auto b = hn::LoadU(pairs, in + kRowPairs);
-    const auto c = hn::LoadU(pairs, in + 2 * kRowPairs);
-    const auto e = hn::LoadU(pairs, in + 3 * kRowPairs);
-    const auto ab_low = hn::BitCast(doubles, hn::InterleaveLower(pairs, a, b));
-    const auto ce_low = hn::BitCast(doubles, hn::InterleaveLower(pairs, c, e));
-    const auto ab_high = hn::BitCast(doubles, hn::InterleaveUpper(pairs, a, b));
-    const auto ce_high = hn::BitCast(doubles, hn::InterleaveUpper(pairs, c, e));
-    hn::StoreU(hn::BitCast(pairs, hn::InterleaveLower(doubles, ab_low, ce_low)), pairs, dst);
-    hn::StoreU(hn::BitCast(pairs, hn::InterleaveUpper(doubles, ab_low, ce_low)), pairs, dst + kColumns);
-    hn::StoreU(hn::BitCast(pairs, hn::InterleaveLower(doubles, ab_high, ce_high)), pairs, dst + 2 * kColumns);
-    hn::StoreU(hn::BitCast(pairs, hn::InterleaveUpper(doubles, ab_high, ce_high)), pairs, dst + 3 * kColumns);
+  const uint32_t* const rows[kGroupRows] = {in, in + kRowPairs, in + 2 * kRowPairs, in + 3 * kRowPairs};
+  for (int64_t pair = 0; pair < kRowPairs; pair += 4) {
+    TransposeFour(rows, pair, dst + pair * kColumns, kColumns);
   }
-#endif
 }
 
 void Unpack(const PackedMatrix& weight, int64_t panel, int64_t depth, uint16_t* HWY_RESTRICT out) {

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/cpu/attention.h"
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/norm.h"
@@ -29,6 +28,7 @@ std::unique_ptr<Bf16Gemm> CreateBf16Gemm(ThreadPool& pool, std::string& note) {
 FastBackend::FastBackend(int num_threads, bool bf16_activations)
     : pool_(num_threads),
       bf16_(bf16_activations ? CreateBf16Gemm(pool_, bf16_note_) : nullptr),
+      attention_(pool_),
       experts_(pool_, bf16_.get()) {}
 
 std::string FastBackend::Description() const {
@@ -143,31 +143,7 @@ void FastBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSpec& r
 void FastBackend::PagedAttention(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
                                  const KvPages& pages, TensorView out) {
   CheckPagedAttention(attention, index, q, pages, out);
-  const auto [num_heads, num_kv_heads, head_dim, scale, window] = attention;
-  const KvRows keys(pages.k, index.page_table);
-  const KvRows values(pages.v, index.page_table);
-  const int64_t queries = num_heads / num_kv_heads;
-  const int64_t count = q.dim(0) * num_kv_heads;
-  // Contexts differ in length: small ranges, unless the contexts are so short that a token is next to nothing.
-  const int64_t smallest = std::max<int64_t>(1, 16384 / (std::max<int64_t>(1, index.max_context) * head_dim));
-  pool_.ParallelFor(count, std::min<int64_t>(smallest, pool_.Grain(count, 1)), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t token = i / num_kv_heads;
-      const int64_t kv_head = i % num_kv_heads;
-      const int64_t position = index.positions.As<int32_t>()[token];
-      const int64_t offset = (token * num_heads + kv_head * queries) * head_dim;
-      AttendOneToken({.q = q.As<float>().data() + offset,
-                      .out = out.As<float>().data() + offset,
-                      .queries = queries,
-                      .head_dim = head_dim,
-                      .scale = scale,
-                      .sequence = index.token_sequence.As<int32_t>()[token],
-                      .kv_head = kv_head,
-                      .first = window.has_value() ? std::max<int64_t>(0, position - *window + 1) : 0,
-                      .last = position},
-                     keys, values);
-    }
-  });
+  attention_.Run(attention, index, q, pages, out);
 }
 
 void FastBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, TensorView experts,

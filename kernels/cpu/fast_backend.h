@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/bf16_gemm.h"
 #include "kernels/cpu/grouped_gemm.h"
+#include "kernels/cpu/paged_attention.h"
 #include "kernels/cpu/reference_backend.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
@@ -52,8 +53,9 @@ class FastBackend final : public ReferenceBackend {
   int64_t RowGrain(int64_t rows, int64_t row_elements) const;
 
   ThreadPool pool_;
-  std::unique_ptr<Bf16Gemm> bf16_;  // null: float32 throughout
   std::string bf16_note_;           // for Description; empty where it was not asked for
+  std::unique_ptr<Bf16Gemm> bf16_;  // null: float32 throughout
+  PagedAttentionRunner attention_;
   GroupedExperts experts_;
   Scratch<float> packed_rows_;
   Scratch<uint16_t> rounded_rows_;

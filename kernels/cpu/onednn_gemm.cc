@@ -2,7 +2,7 @@
 
 #include <array>
 #include <map>
-#include <string_view>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -52,7 +52,7 @@ struct OneDnnGemm::Kernels {
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(x, panel, y), attributes, engine);
     // Every other implementation of oneDNN's for these layouts is a plain loop.
-    const std::string_view name = description.impl_info_str();
+    const std::string name = description.impl_info_str();
     if (name.substr(0, 3) != "brg") {
       return absl::UnimplementedError(absl::StrCat("oneDNN has no fast bfloat16 product here, only ", name));
     }

@@ -39,6 +39,22 @@ class ThreadPool {
         const_cast<std::remove_const_t<Plain>*>(&body), count, grain);
   }
 
+  // As ParallelFor, with body(worker, begin, end): worker in [0, num_threads) belongs to one thread at a time, so it
+  // may index that thread's scratch.
+  template <typename Body>
+  void ParallelForWorkers(int64_t count, int64_t grain, Body&& body) {
+    grain = std::max<int64_t>(grain, 1);
+    const int64_t workers = std::min<int64_t>(num_threads(), (count + grain - 1) / grain);
+    std::atomic<int64_t> next{0};
+    ParallelFor(workers, 1, [&](int64_t worker_begin, int64_t worker_end) {
+      for (int64_t worker = worker_begin; worker < worker_end; ++worker) {
+        for (int64_t i = next.fetch_add(grain); i < count; i = next.fetch_add(grain)) {
+          body(static_cast<int>(worker), i, std::min(count, i + grain));
+        }
+      }
+    });
+  }
+
   // A grain that gives every thread a few ranges of at least `smallest` elements: enough to even out unequal threads.
   int64_t Grain(int64_t count, int64_t smallest) const {
     return std::max(smallest, (count + 4 * num_threads() - 1) / (4 * num_threads()));

@@ -31,6 +31,32 @@ HWY_INLINE void Unroll(Body body) {
   (std::make_index_sequence<kCount>());
 }
 
+// out [4][4] = transposed in [4][4], of 4-byte elements; rows[i] + x is row i of `in`.
+template <typename T>
+HWY_INLINE void TransposeFour(const T* const* rows, size_t x, T* HWY_RESTRICT out, size_t out_stride) {
+  static_assert(sizeof(T) == 4);
+#if HWY_TARGET == HWY_SCALAR
+  for (size_t i = 0; i < 4; ++i) {
+    for (size_t j = 0; j < 4; ++j) out[j * out_stride + i] = rows[i][x + j];
+  }
+#else
+  const hn::Full128<T> d;
+  const hn::Full128<uint64_t> wide;
+  const auto a = hn::LoadU(d, rows[0] + x);
+  const auto b = hn::LoadU(d, rows[1] + x);
+  const auto c = hn::LoadU(d, rows[2] + x);
+  const auto e = hn::LoadU(d, rows[3] + x);
+  const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d, a, b));
+  const auto ce_low = hn::BitCast(wide, hn::InterleaveLower(d, c, e));
+  const auto ab_high = hn::BitCast(wide, hn::InterleaveUpper(d, a, b));
+  const auto ce_high = hn::BitCast(wide, hn::InterleaveUpper(d, c, e));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, ab_low, ce_low)), d, out);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, ab_low, ce_low)), d, out + out_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, ab_high, ce_high)), d, out + 2 * out_stride);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, ab_high, ce_high)), d, out + 3 * out_stride);
+#endif
+}
+
 // sums[i] = sum of the lanes of v[i], for four vectors together: fewer shuffles than one after the other.
 #if HWY_TARGET == HWY_SCALAR
 template <class D>

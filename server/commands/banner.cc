@@ -30,7 +30,7 @@ struct Example {
 Example ExampleFor(const std::string& model, const Engine& engine) {
   const nlohmann::ordered_json question = {{"role", "user"}, {"content", "What is 12 + 7?"}};
   if (engine.tokenizer() != nullptr && engine.chat_template() != nullptr) {
-    const nlohmann::ordered_json messages = {question};
+    const auto messages = nlohmann::ordered_json::array({question});
     return {"/chat/completions",
             {{"model", model}, {"messages", messages}, {"max_tokens", 32}, {"temperature", 0}},
             "chat.completions.create",

@@ -21,6 +21,8 @@ namespace switchyard {
 namespace {
 
 constexpr absl::Duration kHealthPeriod = absl::Milliseconds(200);
+// How long a server whose engine has failed goes on saying so before it exits.
+constexpr absl::Duration kFailureNotice = absl::Seconds(5);
 // After the engine has ended every request, for the last bytes to reach slow clients.
 constexpr absl::Duration kFlushLimit = absl::Seconds(5);
 
@@ -64,17 +66,18 @@ absl::Status WriteReadyFile(const std::string& path, const std::string& json) {
   return absl::InternalError(absl::StrCat("--ready-file ", path, ": cannot be written"));
 }
 
-// Until the first signal. An engine that fails is reported once; the front ends go on saying so to clients.
+// Until the first signal (OK) or the failure of the engine. After one, clients are told for a moment longer: those that
+// retry at once learn why, and then whatever supervises the process sees it end.
 absl::Status WaitForStop(const StopSignals& signals, const Engine& engine, EngineSlot* slot) {
-  absl::Status failure;
   while (!signals.WaitFor(kHealthPeriod)) {
-    if (!failure.ok()) continue;
-    failure = engine.Health();
+    absl::Status failure = engine.Health();
     if (failure.ok()) continue;
     spdlog::error("the engine has failed: {}; restart all processes of this job", std::string(failure.message()));
     slot->Fail(failure);
+    signals.WaitFor(kFailureNotice);
+    return failure;
   }
-  return failure;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -93,6 +96,7 @@ int RunServe(const Settings& settings) {
   absl::StatusOr<std::unique_ptr<Engine>> created = Engine::Create(settings.engine, progress);
   if (!created.ok()) return Report(created.status());
   engine = *std::move(created);
+  for (const std::string& warning : engine->model_info().warnings) spdlog::warn("{}", warning);
   signals.ExpectDrain();
   slot.Serve(engine.get());
   front_ends->grpc->ReportHealth();
@@ -103,7 +107,7 @@ int RunServe(const Settings& settings) {
   }
 
   const absl::Status failure = WaitForStop(signals, *engine, &slot);
-  slot.BeginDrain();
+  if (failure.ok()) slot.BeginDrain();
   front_ends->grpc->ReportHealth();
   const absl::Status drained = engine->Drain(settings.serve.drain_timeout);
   front_ends->http->Shutdown(kFlushLimit).IgnoreError();  // what it had to cancel is already reported by the engine

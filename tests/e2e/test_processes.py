@@ -78,6 +78,5 @@ def test_a_killed_rank_fails_requests_by_name_and_nothing_hangs(pair):
         client.completions.create(model=harness.NAME, prompt="hello")
     assert refused.value.status_code == 503 and "rank 1" in str(refused.value)
     assert leader.get("/ready").status_code == 503
-    harness.wait_until(lambda: "rank 1" in leader.log(), "the leader logs the lost rank")
-    leader.terminate()
-    assert leader.wait() == 1
+    assert leader.wait() == 1  # by itself: a supervisor is to start the job anew
+    assert "rank 1" in leader.log()

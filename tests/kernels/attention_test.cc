@@ -142,6 +142,43 @@ TEST_P(AttentionTest, NeverTouchesPagesBeforeTheWindow) {
   ExpectAttention(step);
 }
 
+TEST_P(AttentionTest, ChunksOfManyTokensMeetTheirKeysInTiles) {
+  const AttentionSpec specs[] = {{.num_heads = 8, .num_kv_heads = 2, .head_dim = 64, .scale = 0.125f},
+                                 {.num_heads = 2, .num_kv_heads = 2, .head_dim = 20, .scale = 0.2f},
+                                 {.num_heads = 100, .num_kv_heads = 2, .head_dim = 80, .scale = 0.1f},
+                                 {.num_heads = 5, .num_kv_heads = 1, .head_dim = 128, .scale = 0.09f}};
+  for (const AttentionSpec& spec : specs) {
+    SCOPED_TRACE(testing::Message() << spec.num_heads << " heads of " << spec.head_dim);
+    // Several tiles and blocks of keys; a chunk that starts within a page and one that ends where a block does;
+    // decoding sequences between them.
+    Step step = MakeStep(spec, 16, {{0, 75}, {90, 1}, {37, 91}, {0, 1}, {64, 2}, {130, 1}});
+    ExpectAttention(step);
+  }
+}
+
+TEST_P(AttentionTest, WindowsEndWithinAndBetweenTiles) {
+  for (const int64_t window : {1, 7, 63, 64, 65, 130}) {
+    SCOPED_TRACE(window);
+    Step step = MakeStep({.num_heads = 4, .num_kv_heads = 2, .head_dim = 16, .scale = 0.25f, .sliding_window = window},
+                         8, {{0, 70}, {200, 1}, {123, 90}});
+    // What no token of the last chunk sees is freed while it runs.
+    const int64_t unseen = std::max<int64_t>(0, 123 - window + 1) / 8;
+    for (int64_t page = 0; page < unseen; ++page) step.page_table[2 * step.max_pages + page] = -1;
+    ExpectAttention(step);
+  }
+}
+
+TEST_P(AttentionTest, ANanSequenceHarmsNoOther) {
+  Step step = MakeStep({.num_heads = 4, .num_kv_heads = 2, .head_dim = 16, .scale = 0.25f}, 8, {{10, 30}, {5, 30}});
+  for (int64_t p = 0; p < 40; ++p) std::fill_n(&step.v[step.RowOffset(0, 0, p)], 16, NAN);
+  std::vector<float> q = Normal(60 * 4 * 16), out(60 * 4 * 16);
+  backend_->PagedAttention(step.spec, step.Index(), View(q, {60, 4, 16}), step.Pages(), View(out, {60, 4, 16}));
+  for (size_t i = 0; i < out.size(); ++i) {
+    const bool is_first = i < 30 * 4 * 16 && i / 16 % 4 < 2;
+    ASSERT_EQ(std::isnan(out[i]), is_first) << i;
+  }
+}
+
 TEST_P(AttentionTest, SurvivesLargeScores) {
   Step step = MakeStep({.num_heads = 4, .num_kv_heads = 4, .head_dim = 16, .scale = 1.0f}, 16, {{99, 1}});
   for (float& k : step.k) k *= 100;

@@ -42,6 +42,18 @@ TEST(ThreadPool, MakesTheWorkersWritesVisibleToTheCaller) {
   }
 }
 
+TEST(ThreadPool, WorkersAreNeverSharedBetweenThreads) {
+  ThreadPool pool(4);
+  std::vector<std::atomic<int>> users(4), visits(500);
+  pool.ParallelForWorkers(500, 3, [&](int worker, int64_t begin, int64_t end) {
+    ASSERT_EQ(++users.at(worker), 1);
+    for (int64_t i = begin; i < end; ++i) ++visits[i];
+    --users[worker];
+  });
+  for (int i = 0; i < 500; ++i) ASSERT_EQ(visits[i], 1) << i;
+  pool.ParallelForWorkers(0, 1, [](int, int64_t, int64_t) { FAIL() << "nothing to do"; });
+}
+
 TEST(ThreadPool, GrainLeavesSeveralRangesPerThread) {
   ThreadPool pool(2);
   EXPECT_EQ(pool.Grain(800, 1), 100);

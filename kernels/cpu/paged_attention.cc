@@ -1,0 +1,83 @@
+#include "kernels/cpu/paged_attention.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "kernels/cpu/attention.h"
+#include "kernels/cpu/attention_tile.h"
+
+namespace switchyard {
+namespace {
+
+// Rows that pay for bringing keys into a tile's form.
+constexpr int64_t kMinTileRows = 8;
+
+}  // namespace
+
+void PagedAttentionRunner::Assign(const AttentionIndex& index, int64_t queries) {
+  const std::span<const int32_t> begin = index.sequence_begin.As<int32_t>();
+  const int64_t tile_tokens = std::max<int64_t>(1, kAttentionTileRows / queries);
+  spans_.clear();
+  for (size_t s = 0; s + 1 < begin.size(); ++s) {
+    for (int64_t token = begin[s]; token < begin[s + 1];) {
+      const int64_t left = begin[s + 1] - token;
+      const bool is_tile = left > 1 && std::min(left, tile_tokens) * queries >= kMinTileRows;
+      spans_.push_back({token, is_tile ? std::min(left, tile_tokens) : 1});
+      token += spans_.back().tokens;
+    }
+  }
+}
+
+void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
+                               const KvPages& pages, TensorView out) {
+  const auto [num_heads, num_kv_heads, head_dim, scale, sliding_window] = attention;
+  const KvRows keys(pages.k, index.page_table);
+  const KvRows values(pages.v, index.page_table);
+  const int64_t queries = num_heads / num_kv_heads;
+  const int64_t window = sliding_window.value_or(std::numeric_limits<int32_t>::max());
+  Assign(index, queries);
+  const int64_t count = static_cast<int64_t>(spans_.size()) * num_kv_heads;
+  // Contexts differ in length: small ranges, unless the contexts are so short that a token is next to nothing.
+  const int64_t smallest = std::max<int64_t>(1, 16384 / (std::max<int64_t>(1, index.max_context) * head_dim));
+  const int64_t grain = std::min<int64_t>(smallest, pool_.Grain(count, 1));
+  pool_.ParallelForWorkers(count, grain, [&](int worker, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      // The last tokens of a sequence see most: first, so that no thread is left with them at the end.
+      const Span span = spans_[spans_.size() - 1 - i / num_kv_heads];
+      const int64_t kv_head = i % num_kv_heads;
+      const int64_t sequence = index.token_sequence.As<int32_t>()[span.first_token];
+      const int32_t* positions = index.positions.As<int32_t>().data() + span.first_token;
+      const int64_t offset = (span.first_token * num_heads + kv_head * queries) * head_dim;
+      const float* token_q = q.As<float>().data() + offset;
+      float* token_out = out.As<float>().data() + offset;
+      if (span.tokens == 1) {
+        AttendOneToken({.q = token_q,
+                        .out = token_out,
+                        .queries = queries,
+                        .head_dim = head_dim,
+                        .scale = scale,
+                        .sequence = sequence,
+                        .kv_head = kv_head,
+                        .first = std::max<int64_t>(0, *positions - window + 1),
+                        .last = *positions},
+                       keys, values);
+        continue;
+      }
+      float* scratch = scratch_[worker].Get(AttentionTileScratch(span.tokens * queries, head_dim));
+      AttendTile({.q = token_q,
+                  .out = token_out,
+                  .token_stride = num_heads * head_dim,
+                  .positions = positions,
+                  .tokens = span.tokens,
+                  .queries = queries,
+                  .head_dim = head_dim,
+                  .scale = scale,
+                  .window = window,
+                  .sequence = sequence,
+                  .kv_head = kv_head},
+                 keys, values, scratch);
+    }
+  });
+}
+
+}  // namespace switchyard
