@@ -41,7 +41,9 @@ struct EngineConfig {
   int64_t max_batch_tokens = 2048;  // per step, all ranks together
   int64_t max_running_requests = 256;
   int64_t max_queued_requests = 4096;
-  int64_t page_size = 16;          // tokens per KV page
+  int64_t page_size = 16;  // tokens per KV page
+  // CPU: round the activations of large matrix products to bfloat16, where the processor multiplies that natively.
+  bool bf16_activations = false;
   bool reference_kernels = false;  // plain loops, for checking the fast ones
   uint64_t seed = 0;               // of requests that bring none; 0: from the clock
   absl::Duration collective_timeout = absl::Seconds(60);

@@ -157,7 +157,7 @@ std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec) 
                       config.exchange.has_value() ? Name(*config.exchange) : "auto", " --max-model-len ",
                       config.max_model_len, " --kv-cache ", config.kv_cache_bytes, " --max-batch-tokens ",
                       config.max_batch_tokens, " --max-running-requests ", config.max_running_requests, " --page-size ",
-                      config.page_size);
+                      config.page_size, " --activations ", config.bf16_activations ? "bfloat16" : "float32");
 }
 
 }  // namespace switchyard

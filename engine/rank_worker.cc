@@ -10,7 +10,9 @@ namespace {
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const EngineConfig& config, const EnginePlan& plan,
                                                      int local_rank) {
   if (config.device == DeviceKind::kCuda) return CreateCudaBackend(config.gpus[static_cast<size_t>(local_rank)]);
-  return CreateCpuBackend({.num_threads = plan.threads_per_rank, .reference = config.reference_kernels});
+  return CreateCpuBackend({.num_threads = plan.threads_per_rank,
+                           .reference = config.reference_kernels,
+                           .bf16_activations = config.bf16_activations});
 }
 
 }  // namespace

@@ -66,8 +66,8 @@ class BasicTensorView {
   BasicTensorView() = default;
   BasicTensorView(Void* data, DType dtype, Shape shape) : data_(data), shape_(shape), dtype_(dtype) {}
   // A writable view is readable. A template, because a plain one would be the writable view's own copy constructor.
-  // NOLINTNEXTLINE(google-explicit-constructor): the conversion is to be implicit.
   template <typename Other>
+  // NOLINTNEXTLINE(google-explicit-constructor): the conversion is to be implicit.
   requires(std::is_const_v<Void>&& std::is_same_v<Other, void>) BasicTensorView(const BasicTensorView<Other>& other)
       : data_(other.data()), shape_(other.shape()), dtype_(other.dtype()) {}
   template <typename T>

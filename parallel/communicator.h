@@ -69,7 +69,9 @@ class Communicator {
     return AllToAllRowsGroup({&transfer, 1}, send_rows, recv_rows);
   }
 
-  // Makes pending and future calls on every rank that can be reached fail with `reason`. Callable from any thread.
+  // Makes pending and future calls on every rank that can be reached fail: here with `reason`, elsewhere with `reason`
+  // too, or with UNAVAILABLE and this rank's number where its connections closed before the reason could be read.
+  // Callable from any thread.
   virtual void Abort(const absl::Status& reason) = 0;
 };
 

@@ -4,7 +4,6 @@
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/gemm.cc"
-#include "hwy/cache_control.h"
 #include "hwy/foreach_target.h"
 // After foreach_target.h, which includes this file once for each instruction set.
 #include "hwy/highway.h"
@@ -24,8 +23,10 @@ constexpr size_t kGroupRows = PackedMatrix::kGroupRows;
 // Rows whose 4 sums each, with their x and one weight, fit the vector registers: 32 of them with AVX-512, else 16.
 constexpr size_t kRegisterRows = HWY_MAX_BYTES >= 64 ? 6 : 3;
 // Weights ahead of the current one. With one or two rows the hardware keeps up by itself; with more it takes the
-// slower pace for the end of a stream.
-constexpr size_t kPrefetchDistance = 1024;
+// slower pace for the end of a stream. Into the second-level cache only: the first is the rows', and what is asked for
+// early enough to hide the latency of memory would drive them out of it.
+constexpr size_t kPrefetchDistance = 4096;
+constexpr int kSecondLevel = 2;  // __builtin_prefetch's measure of locality
 // Parts of a second-level cache: for one tile, and for the tiles that share one reading of the weights.
 constexpr size_t kTileBytes = 128 * 1024;
 constexpr size_t kTileBlockBytes = 512 * 1024;
@@ -49,7 +50,8 @@ void MultiplyTile(const float* HWY_RESTRICT x, size_t x_step, const Weight* HWY_
   Unroll<kRows * kGroupRows>([&](auto i) SWITCHYARD_INLINE_LAMBDA { sums[i] = hn::Zero(d); });
   for (size_t c = 0; c < chunks; ++c, x += x_step, w += kGroupRows * kChunk) {
     if constexpr (kRows > 2) {
-      for (size_t i = 0; i < kGroupRows * kChunk; i += 64 / sizeof(Weight)) hwy::Prefetch(w + kPrefetchDistance + i);
+      for (size_t i = 0; i < kGroupRows * kChunk; i += 64 / sizeof(Weight))
+        __builtin_prefetch(w + kPrefetchDistance + i, 0, kSecondLevel);
     }
     for (size_t column = 0; column < kChunk; column += lanes) {
       Vector rows[kRows];

@@ -3,7 +3,7 @@
 // Rows are packed in tiles of at most kTileRows, [chunks][tile rows][16 columns] like PackedMatrix, tile after tile:
 // a tile that starts with row r starts at element r * chunks * 16. The kernel keeps a tile's products with one group
 // of 4 weight rows in registers, so a weight is read from memory, and converted to float32, once per block of tiles
-// that fits the second-level cache. With one row it runs at the speed of memory, from some six on at that of the FMAs.
+// that fits the second-level cache. With one row it runs at the speed of memory, from some four on at that of the FMAs.
 #pragma once
 
 #include <cstdint>

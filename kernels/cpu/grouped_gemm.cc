@@ -99,7 +99,9 @@ void GroupedExperts::Multiply(const Operand& operand, WeightOf weight_of, float*
 }
 
 void GroupedExperts::Run(const PackedExpertWeights& experts, const ExpertArgs& args) {
-  const auto [num_experts, hidden, intermediate, dtype] = experts.spec();
+  const int64_t num_experts = experts.spec().num_experts;
+  const int64_t hidden = experts.spec().hidden_size;
+  const int64_t intermediate = experts.spec().intermediate_size;
   const int64_t top_k = args.slots.row_elements();
   const int64_t n = args.rows.dim(0);
   groups_.Assign(args.slots.As<int32_t>(), top_k, args.first_slot, num_experts);

@@ -30,7 +30,11 @@ void PagedAttentionRunner::Assign(const AttentionIndex& index, int64_t queries) 
 
 void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
                                const KvPages& pages, TensorView out) {
-  const auto [num_heads, num_kv_heads, head_dim, scale, sliding_window] = attention;
+  const int64_t num_heads = attention.num_heads;
+  const int64_t num_kv_heads = attention.num_kv_heads;
+  const int64_t head_dim = attention.head_dim;
+  const float scale = attention.scale;
+  const std::optional<int64_t> sliding_window = attention.sliding_window;
   const KvRows keys(pages.k, index.page_table);
   const KvRows values(pages.v, index.page_table);
   const int64_t queries = num_heads / num_kv_heads;

@@ -94,6 +94,11 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                         {.min = 1, .max = 1 << 20}, &engine.max_queued_requests)));
 
   const char* other = "Numerics and logs";
+  flags->push_back(
+      In(other, ChoiceFlag(
+                    "activations", "of large matrix products on the CPU; bfloat16 is faster where AVX512_BF16 is there",
+                    {"float32", "bfloat16"}, [&engine](size_t i) { engine.bf16_activations = i == 1; },
+                    [&engine]() { return engine.bf16_activations ? size_t{1} : size_t{0}; })));
   flags->push_back(In(other, ChoiceFlag(
                                  "kernels", "fast, or plain loops to check them against", {"fast", "reference"},
                                  [&engine](size_t i) { engine.reference_kernels = i == 1; },

@@ -69,7 +69,8 @@ TEST_F(CommandLineTest, HasTheDocumentedDefaults) {
 TEST_F(CommandLineTest, ReadsEveryKindOfValue) {
   const Settings settings = ParseOk(
       "serve --model m --ranks 3 --attention tensor-parallel --exchange all_gather --kv-cache 2GiB --http [::1]:0 "
-      "--drain-timeout 1m30s --kernels reference --metrics-alias vllm --log-format json --api-key a --api-key b "
+      "--drain-timeout 1m30s --kernels reference --activations bfloat16 --metrics-alias vllm --log-format json "
+      "--api-key a --api-key b "
       "--max-model-len 128 --check");
   EXPECT_EQ(settings.engine.num_local_ranks, 3);
   EXPECT_EQ(settings.engine.attention, AttentionParallelism::kTensorParallel);
@@ -78,6 +79,7 @@ TEST_F(CommandLineTest, ReadsEveryKindOfValue) {
   EXPECT_EQ(settings.serve.http, (Endpoint{"::1", 0}));
   EXPECT_EQ(settings.serve.drain_timeout, absl::Seconds(90));
   EXPECT_TRUE(settings.engine.reference_kernels);
+  EXPECT_TRUE(settings.engine.bf16_activations);
   EXPECT_TRUE(settings.serve.metrics_alias_vllm);
   EXPECT_EQ(settings.log.format, LogFormat::kJson);
   EXPECT_EQ(settings.serve.api_keys, (std::vector<std::string>{"a", "b"}));
