@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   using namespace switchyard;
   const ModelBenchOptions options = ParseModelBenchOptions(argc, argv);
   const std::string model = PrepareModel(options);
+  const double limit = MeasureReadBandwidth(options.threads);  // before any engine's threads are there
   constexpr int64_t kPrompt = 16;
   constexpr int64_t kGenerate = 48;
   std::printf("| ranks | batch | tokens/s | ms/step | GB/step (least) | GB/s | read GB/s | of the bandwidth limit |\n");
@@ -17,7 +18,6 @@ int main(int argc, char** argv) {
   for (const int ranks : options.ranks) {
     const std::unique_ptr<Engine> engine = StartBenchEngine(options, model, ranks, 2048);
     for (const int64_t batch : {1, 4, 8, 16, 32}) {
-      const double limit = MeasureReadBandwidth(options.threads);
       const RunTimes times = RunBatch(*engine, batch, kPrompt, kGenerate);
       const double step = absl::ToDoubleSeconds(times.decode) / static_cast<double>(times.decode_steps);
       const double bytes = DecodeBytes(engine->model_info().spec, batch, kPrompt + kGenerate / 2);

@@ -1,5 +1,6 @@
 #include "bench/limits.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -82,12 +83,35 @@ HWY_EXPORT(ChainFmas);
 
 constexpr int kRuns = 5;
 
+// Binds the calling thread to one of the processors it may use, the `index`-th around, while it lives: under a
+// real-time policy the scheduler leaves new threads where they were made, all on one core.
+class ScopedBinding {
+ public:
+  explicit ScopedBinding(int index) {
+    sched_getaffinity(0, sizeof(allowed_), &allowed_);
+    int left = index % CPU_COUNT(&allowed_);
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (!CPU_ISSET(cpu, &allowed_) || left-- > 0) continue;
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(cpu, &one);
+      sched_setaffinity(0, sizeof(one), &one);
+      return;
+    }
+  }
+  ~ScopedBinding() { sched_setaffinity(0, sizeof(allowed_), &allowed_); }
+
+ private:
+  cpu_set_t allowed_;
+};
+
 // Seconds of the fastest run of work(thread) on all threads together, from the common start to the last one's end.
 double FastestRun(int threads, const std::function<void(int)>& work) {
   using Clock = std::chrono::steady_clock;
   std::vector<std::vector<Clock::time_point>> begin(threads), end(threads);
   std::barrier start(threads);
   const auto run = [&](int thread) {
+    const ScopedBinding binding(thread);
     for (int i = 0; i < kRuns; ++i) {
       start.arrive_and_wait();
       begin[thread].push_back(Clock::now());

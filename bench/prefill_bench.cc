@@ -11,13 +11,13 @@ int main(int argc, char** argv) {
   using namespace switchyard;
   const ModelBenchOptions options = ParseModelBenchOptions(argc, argv);
   const std::string model = PrepareModel(options);
+  const double limit = MeasureFmaRate(options.threads);  // before any engine's threads are there
   std::printf("| ranks | requests x prompt | tokens/s | GFLOP/s | FMA GFLOP/s | of the arithmetic limit |\n");
   std::printf("|---|---|---|---|---|---|\n");
   for (const int ranks : options.ranks) {
     const std::unique_ptr<Engine> engine = StartBenchEngine(options, model, ranks, 2048);
     for (const auto& [requests, prompt] : {std::pair<int64_t, int64_t>{1, 128}, {1, 512}, {2, 512}, {1, 2048}}) {
       RunBatch(*engine, 1, 8, 1);  // warm
-      const double limit = MeasureFmaRate(options.threads);
       const RunTimes times = RunBatch(*engine, requests, prompt, 1);
       const double seconds = absl::ToDoubleSeconds(times.first_token);
       const double flops = static_cast<double>(requests) * PrefillFlops(engine->model_info().spec, prompt);
