@@ -1,8 +1,6 @@
 #include "engine/engine.h"
 
-#include <algorithm>
 #include <future>
-#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>

@@ -1,7 +1,6 @@
 // The heart of rank 0: takes requests in, schedules, steps all ranks, hands results out.
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>

@@ -1,7 +1,10 @@
 // The model on one rank: a batch in, drawn and scored tokens out. Written once over Backend and Communicator.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "engine/batch.h"
