@@ -104,13 +104,13 @@ void Api::AddRoutes() {
 }
 
 void Api::AddGet(const std::string& path, std::function<Response(const Request&)> respond) {
-  router_.Add("GET", path, [respond = std::move(respond)](const Request& request, Waker) {
+  router_.Add("GET", path, [respond = std::move(respond)](const Request& request, const Waker&) {
     return std::make_unique<http::ReadyAnswer>(respond(request));
   });
 }
 
 void Api::AddPost(const std::string& path, Response (*respond)(const nlohmann::json&, const ModelContext&)) {
-  router_.Add("POST", path, [this, respond](const Request& request, Waker) -> std::unique_ptr<Answer> {
+  router_.Add("POST", path, [this, respond](const Request& request, const Waker&) -> std::unique_ptr<Answer> {
     nlohmann::json body;
     ModelContext model;
     if (const std::optional<ApiError> fault = Prepare(request, &body, &model)) return ErrorAnswer(*fault);

@@ -66,7 +66,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(grpc
   if (grpc::Status status = Authorize(*context); !status.ok()) return RefuseGenerate(std::move(status));
   v1::GenerateRequest message = *request;
   if (message.request_id().empty()) message.set_request_id(request_ids_.Next());
-  return StartGenerate(context, std::move(message), slot_, limits_);
+  return StartGenerate(context, message, slot_, limits_);
 }
 
 grpc::ServerBidiReactor<v1::GenerateRequest, v1::GenerateResponse>* GenerationService::GenerateBatch(

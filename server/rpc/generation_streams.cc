@@ -53,10 +53,10 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     if (!request.ok()) return request.status();
     const std::string id = request->id;
     const bool with_logprobs = request->num_logprobs >= 0;
-    const absl::Status status = (*engine)->Submit(
-        *std::move(request), [self = shared_from_this(), engine = *engine, id, with_logprobs](RequestUpdate update) {
-          if (!self->OnUpdate(id, update, with_logprobs)) engine->Abort(id);
-        });
+    const absl::Status status = (*engine)->Submit(*std::move(request), [self = shared_from_this(), engine = *engine, id,
+                                                                        with_logprobs](const RequestUpdate& update) {
+      if (!self->OnUpdate(id, update, with_logprobs)) engine->Abort(id);
+    });
     if (!status.ok()) return status;
     bool cancelled;
     {
@@ -165,8 +165,8 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
       ++num_unfinished_;
     }
     const bool with_logprobs = request->num_logprobs >= 0;
-    const absl::Status status =
-        (*engine)->Submit(*std::move(request), [self = shared_from_this(), id, with_logprobs](RequestUpdate update) {
+    const absl::Status status = (*engine)->Submit(
+        *std::move(request), [self = shared_from_this(), id, with_logprobs](const RequestUpdate& update) {
           self->OnUpdate(id, update, with_logprobs);
         });
     bool cancelled;
@@ -264,8 +264,8 @@ RequestIdSource::RequestIdSource()
 
 std::string RequestIdSource::Next() { return absl::StrCat(prefix_, next_.fetch_add(1)); }
 
-WriteReactor* StartGenerate(grpc::CallbackServerContext* context, v1::GenerateRequest message, const EngineSlot& slot,
-                            const StreamLimits& limits) {
+WriteReactor* StartGenerate(grpc::CallbackServerContext* context, const v1::GenerateRequest& message,
+                            const EngineSlot& slot, const StreamLimits& limits) {
   return std::make_shared<GenerateStream>(context, slot, limits)->Start(message);
 }
 

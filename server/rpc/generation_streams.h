@@ -36,8 +36,8 @@ class RequestIdSource {
 // Each reactor owns itself until gRPC is done with it; an engine callback keeps what it needs alive. `slot` outlives
 // both. Cancellation and deadlines abort the engine's requests at once.
 grpc::ServerWriteReactor<v1::GenerateResponse>* StartGenerate(grpc::CallbackServerContext* context,
-                                                              v1::GenerateRequest message, const EngineSlot& slot,
-                                                              const StreamLimits& limits);
+                                                              const v1::GenerateRequest& message,
+                                                              const EngineSlot& slot, const StreamLimits& limits);
 grpc::ServerBidiReactor<v1::GenerateRequest, v1::GenerateResponse>* StartGenerateBatch(
     grpc::CallbackServerContext* context, const EngineSlot& slot, const StreamLimits& limits);
 

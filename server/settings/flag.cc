@@ -105,12 +105,12 @@ Flag EndpointFlag(std::string name, std::string help, Endpoint* target) {
   return {.name = std::move(name),
           .value = "HOST:PORT",
           .help = std::move(help),
-          .read =
-              [target](const std::string& text) {
-                absl::StatusOr<Endpoint> endpoint = ParseEndpoint(text);
-                if (endpoint.ok()) *target = *std::move(endpoint);
-                return endpoint.status();
-              },
+          .read = [target](const std::string& text) -> absl::Status {
+            absl::StatusOr<Endpoint> endpoint = ParseEndpoint(text);
+            if (!endpoint.ok()) return endpoint.status();
+            *target = *std::move(endpoint);
+            return absl::OkStatus();
+          },
           .show = [target]() { return std::optional<std::string>(Format(*target)); }};
 }
 
@@ -162,8 +162,8 @@ Flag FloatFlag(std::string name, std::string help, FloatRange range, std::functi
               }};
 }
 
-Flag ChoiceFlag(std::string name, std::string help, std::vector<std::string> choices, std::function<void(size_t)> store,
-                std::function<size_t()> load) {
+Flag ChoiceFlag(std::string name, std::string help, const std::vector<std::string>& choices,
+                std::function<void(size_t)> store, std::function<size_t()> load) {
   std::string value = absl::StrJoin(choices, "|");
   return {.name = std::move(name),
           .value = std::move(value),

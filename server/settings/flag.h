@@ -57,8 +57,8 @@ Flag FloatFlag(std::string name, std::string help, FloatRange range, std::functi
                std::function<std::optional<float>()> load);
 
 // One of a few words; `store` gets the index.
-Flag ChoiceFlag(std::string name, std::string help, std::vector<std::string> choices, std::function<void(size_t)> store,
-                std::function<size_t()> load);
+Flag ChoiceFlag(std::string name, std::string help, const std::vector<std::string>& choices,
+                std::function<void(size_t)> store, std::function<size_t()> load);
 
 // The flag under a heading.
 Flag In(std::string group, Flag flag);

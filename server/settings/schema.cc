@@ -28,9 +28,9 @@ Flag OptionalFloatFlag(std::string name, std::string help, FloatRange range, std
 }
 
 template <typename Enum>
-Flag EnumFlag(std::string name, std::string help, std::vector<std::string> choices, Enum* target) {
+Flag EnumFlag(std::string name, std::string help, const std::vector<std::string>& choices, Enum* target) {
   return ChoiceFlag(
-      std::move(name), std::move(help), std::move(choices), [target](size_t i) { *target = static_cast<Enum>(i); },
+      std::move(name), std::move(help), choices, [target](size_t i) { *target = static_cast<Enum>(i); },
       [target]() { return static_cast<size_t>(*target); });
 }
 
@@ -41,7 +41,7 @@ Flag ExchangeFlag(std::optional<ExchangeStrategy>* target) {
     choices.push_back(Name(strategy));
   }
   return ChoiceFlag(
-      "exchange", "how tokens reach their experts on other ranks", std::move(choices),
+      "exchange", "how tokens reach their experts on other ranks", choices,
       [target](size_t i) { *target = i == 0 ? std::nullopt : std::optional(static_cast<ExchangeStrategy>(i - 1)); },
       [target]() { return target->has_value() ? static_cast<size_t>(**target) + 1 : 0; });
 }
