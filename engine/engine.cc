@@ -149,8 +149,10 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const EngineConfig& c
   engine->followers_ =
       std::make_unique<FollowerThreads>(plan, *parts.checkpoint, parts.ranks, engine->links_, *engine->meter_);
   std::promise<absl::StatusOr<std::string>> ready;
-  engine->leader_ = std::thread([&engine = *engine, &ready] { engine.Lead(ready); });
-  absl::StatusOr<std::string> device = ready.get_future().get();
+  std::future<absl::StatusOr<std::string>> outcome = ready.get_future();
+  // The promise is the thread's own: this function may return while set_value is still at work.
+  engine->leader_ = std::thread([&engine = *engine, ready = std::move(ready)]() mutable { engine.Lead(ready); });
+  absl::StatusOr<std::string> device = outcome.get();
   if (!device.ok()) return device.status();
 
   engine->info_ = {.spec = spec,
