@@ -23,7 +23,7 @@ lint:  ## formatting, include directions, clang-tidy
 	@tools/check_tidy.sh
 
 format:
-	@git ls-files '*.h' '*.cc' | xargs clang-format -i
+	@git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format -i
 
 clean:
 	@rm -rf build build-*

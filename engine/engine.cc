@@ -12,38 +12,11 @@
 #include "engine/exchange_choice.h"
 #include "engine/local_ranks.h"
 #include "engine/rank_worker.h"
+#include "engine/startup.h"
 #include "engine/step_link.h"
-#include "parallel/launch.h"
 
 namespace switchyard {
 namespace {
-
-// Everything of a process that does not depend on being rank 0.
-struct Startup {
-  std::unique_ptr<Checkpoint> checkpoint;
-  LocalRanks ranks;
-  EnginePlan plan;
-};
-
-absl::StatusOr<Startup> Prepare(const EngineConfig& requested, const StartupCallback& progress) {
-  EngineConfig config = requested;
-  if (config.device == DeviceKind::kCuda) config.num_local_ranks = static_cast<int>(config.gpus.size());
-  absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::Open(config.model_dir);
-  if (!checkpoint.ok()) return checkpoint.status();
-  const DecoderSpec& spec = (*checkpoint)->spec();
-  progress({.phase = "connect"});
-  absl::StatusOr<LocalRanks> ranks = ConnectRanks({.master_addr = config.launch.master_addr,
-                                                   .master_port = config.launch.master_port,
-                                                   .num_processes = config.launch.num_processes,
-                                                   .process_idx = config.launch.process_idx,
-                                                   .num_local_ranks = config.num_local_ranks,
-                                                   .collective_timeout = config.collective_timeout,
-                                                   .job = JobFingerprint(config, spec)});
-  if (!ranks.ok()) return ranks.status();
-  absl::StatusOr<EnginePlan> plan = MakeEnginePlan(config, spec, ranks->world_size);
-  if (!plan.ok()) return plan.status();
-  return Startup{*std::move(checkpoint), *std::move(ranks), *std::move(plan)};
-}
 
 class EngineImpl : public Engine {
  public:
@@ -113,7 +86,7 @@ void EngineImpl::Lead(std::promise<absl::StatusOr<std::string>>& ready) {
   }
   ExchangeCosts costs;
   if (status.ok()) {
-    absl::StatusOr<ExchangeCosts> measured = MeasureExchangeCosts((*worker)->backend(), data);
+    absl::StatusOr<ExchangeCosts> measured = (*worker)->WarmUp();
     status = measured.status();
     if (status.ok()) costs = *measured;
   }
@@ -123,7 +96,7 @@ void EngineImpl::Lead(std::promise<absl::StatusOr<std::string>>& ready) {
     ready.set_value(status);
     return;
   }
-  ready.set_value((*worker)->backend().Description());
+  ready.set_value((*worker)->Description());
 
   const EnginePlan& plan = startup_.plan;
   const DecoderSpec& spec = startup_.checkpoint->spec();
@@ -132,7 +105,7 @@ void EngineImpl::Lead(std::promise<absl::StatusOr<std::string>>& ready) {
 
 absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const EngineConfig& config,
                                                            const StartupCallback& progress) {
-  absl::StatusOr<Startup> startup = Prepare(config, progress);
+  absl::StatusOr<Startup> startup = PrepareRanks(config, progress);
   if (!startup.ok()) return startup.status();
   std::unique_ptr<EngineImpl> engine(new EngineImpl(*std::move(startup)));
   absl::Status status = engine->OpenText();
@@ -175,7 +148,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& confi
 }
 
 absl::Status ServeFollower(const EngineConfig& config, const StartupCallback& progress) {
-  absl::StatusOr<Startup> startup = Prepare(config, progress);
+  absl::StatusOr<Startup> startup = PrepareRanks(config, progress);
   if (!startup.ok()) return startup.status();
   std::vector<std::unique_ptr<StepLink>> links = CreateStepLinks(startup->ranks, startup->plan.config);
   LoadMeter meter(startup->plan, *startup->checkpoint, startup->ranks, progress);

@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "kernels/device.h"
+#include "kernels/tensor.h"
 #include "parallel/exchange_strategy.h"
 
 namespace switchyard {
@@ -17,6 +18,12 @@ enum class AttentionParallelism {
   kTensorParallel,  // heads divided among ranks
 };
 const char* Name(AttentionParallelism mode);  // "replicated", "tensor-parallel"
+
+enum class LoadFormat {
+  kAuto,   // what the checkpoint holds
+  kDummy,  // random weights of the checkpoint's shapes, made on the device: config.json is all that is read
+};
+const char* Name(LoadFormat format);  // "auto", "dummy"
 
 // torchrun's variables; see parallel/launch.h.
 struct LaunchConfig {
@@ -30,7 +37,9 @@ struct EngineConfig {
   std::string model_dir;
   DeviceKind device = DeviceKind::kCpu;
   int num_local_ranks = 1;  // CPU ranks of this process
-  std::vector<int> gpus;    // device kCuda: one rank per entry
+  std::vector<int> gpus;    // device kCuda: one rank per entry; ranks that share a GPU name it each
+  // `switchyard plan` for GPUs that are not there: the free memory of each, one rank per entry; `gpus` is empty then.
+  std::vector<int64_t> gpu_memory_bytes;
   LaunchConfig launch;
   AttentionParallelism attention = AttentionParallelism::kReplicated;
   std::optional<ExchangeStrategy> exchange;  // none: auto
@@ -42,6 +51,14 @@ struct EngineConfig {
   int64_t max_running_requests = 256;
   int64_t max_queued_requests = 4096;
   int64_t page_size = 16;  // tokens per KV page
+
+  LoadFormat load_format = LoadFormat::kAuto;
+  int load_threads = 0;  // per rank; 0: 4 on a GPU, as many as the rank computes with on the CPU
+  // Device kCuda: of activations and stored weights, kBFloat16 or kFloat16; none: see ActivationDType (engine_plan.h).
+  std::optional<DType> dtype;
+  bool cuda_graphs = true;                         // device kCuda: decode steps are recorded once and replayed
+  int64_t gpu_reserve_bytes = int64_t{512} << 20;  // left free on each GPU
+  bool staged_collectives = false;                 // device kCuda: collectives through host memory, by Gloo
   // CPU: round the activations of large matrix products to bfloat16, where the processor multiplies that natively.
   bool bf16_activations = false;
   bool reference_kernels = false;  // plain loops, for checking the fast ones

@@ -47,7 +47,31 @@ absl::Status ResolveModelLength(const DecoderSpec& spec, EngineConfig& config) {
                                                  spec.max_position_embeddings));
 }
 
-// Pages for every place at full length, if that is affordable; for one sequence at full length in any case.
+// The limits of the CUDA kernels (kernels/cuda/*.h).
+absl::Status CheckCudaShapes(const DecoderSpec& spec) {
+  struct Limit {
+    absl::string_view field;
+    int64_t value;
+    int64_t multiple_of;
+    int64_t max;  // 0: none
+  };
+  const Limit limits[] = {{"hidden_size", spec.hidden_size, 8, 0},
+                          {"intermediate_size", spec.expert_intermediate_size, 8, 0},
+                          {"head_dim", spec.head_dim, 8, 256},
+                          {"num_local_experts", spec.num_experts, 1, 512},
+                          {"num_experts_per_tok", spec.experts_per_token, 1, 16}};
+  for (const Limit& limit : limits) {
+    if (limit.value % limit.multiple_of == 0 && (limit.max == 0 || limit.value <= limit.max)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--device cuda: the checkpoint's ", limit.field, " is ", limit.value, "; the GPU kernels take ",
+                     limit.multiple_of > 1 ? absl::StrCat("multiples of ", limit.multiple_of) : "any number",
+                     limit.max > 0 ? absl::StrCat(" up to ", limit.max) : "", "; this model runs with --device cpu"));
+  }
+  return absl::OkStatus();
+}
+
+// Pages for every place at full length, if that is affordable; for one sequence at full length in any case. What a GPU
+// can afford is not known here.
 absl::StatusOr<int64_t> ChoosePages(const EngineConfig& config, const KvCacheShape& shape, int num_domains) {
   const int64_t bytes_per_page = shape.BytesPerPage();
   const int64_t pages_per_sequence = CeilDiv(config.max_model_len, config.page_size);
@@ -58,6 +82,7 @@ absl::StatusOr<int64_t> ChoosePages(const EngineConfig& config, const KvCacheSha
         "--kv-cache is ", config.kv_cache_bytes, " bytes per rank, but one sequence of --max-model-len ",
         config.max_model_len, " needs ", pages_per_sequence * bytes_per_page, "; raise the one or lower the other"));
   }
+  if (config.device == DeviceKind::kCuda) return pages_per_sequence;
   const int64_t wanted = CeilDiv(config.max_running_requests, num_domains) * pages_per_sequence;
   const int64_t affordable =
       std::min(kDefaultKvBytesPerRank, PhysicalMemoryBytes() / 4 / config.num_local_ranks) / bytes_per_page;
@@ -83,13 +108,32 @@ int64_t EnginePlan::max_divided_tokens() const {
 DecoderLimits EnginePlan::decoder_limits() const {
   return {.max_batch_tokens = config.max_batch_tokens,
           .max_sequences = config.max_running_requests,
-          .max_pages_per_sequence = CeilDiv(config.max_model_len, config.page_size)};
+          .max_pages_per_sequence = pages_per_sequence(),
+          .max_context = config.max_model_len};
+}
+
+void EnginePlan::SetPages(int64_t num_pages) {
+  kv_shape.num_pages = num_pages;
+  scheduler.pages_per_domain = num_pages;
+  config.kv_cache_bytes = num_pages * kv_shape.BytesPerPage();
+}
+
+int64_t EnginePlan::pages_per_sequence() const { return CeilDiv(config.max_model_len, config.page_size); }
+
+int64_t EnginePlan::max_useful_pages() const {
+  return CeilDiv(config.max_running_requests, scheduler.num_kv_domains) * pages_per_sequence();
 }
 
 std::string EnginePlan::DescribeExchange() const {
   const std::string names = absl::StrJoin(
       exchanges, ", ", [](std::string* out, ExchangeStrategy strategy) { absl::StrAppend(out, Name(strategy)); });
   return config.exchange.has_value() ? names : absl::StrCat("auto (", names, ")");
+}
+
+DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec) {
+  if (config.device == DeviceKind::kCpu) return DType::kFloat32;
+  const DType natural = spec.weight_dtype == DType::kFloat16 ? DType::kFloat16 : DType::kBFloat16;
+  return config.dtype.value_or(natural);
 }
 
 absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const DecoderSpec& spec, int world_size) {
@@ -104,6 +148,8 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
     if (!status.ok()) return status;
   }
   absl::Status status = ResolveModelLength(spec, config);
+  if (!status.ok()) return status;
+  if (config.device == DeviceKind::kCuda) status = CheckCudaShapes(spec);
   if (!status.ok()) return status;
   const bool split = config.attention == AttentionParallelism::kTensorParallel && world_size > 1;
   if (split) status = CheckHeads(spec, world_size);
@@ -131,11 +177,15 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
   KvCacheShape kv_shape = {.num_layers = spec.num_layers,
                            .num_kv_heads = attention.num_kv_heads,
                            .page_size = config.page_size,
-                           .head_dim = spec.head_dim};
+                           .head_dim = spec.head_dim,
+                           .dtype = ActivationDType(config, spec)};
   absl::StatusOr<int64_t> num_pages = ChoosePages(config, kv_shape, num_domains);
   if (!num_pages.ok()) return num_pages.status();
   kv_shape.num_pages = *num_pages;
-  config.kv_cache_bytes = *num_pages * kv_shape.BytesPerPage();
+  // A GPU's pages are still open unless --kv-cache says how many.
+  if (config.device == DeviceKind::kCpu || config.kv_cache_bytes > 0) {
+    config.kv_cache_bytes = *num_pages * kv_shape.BytesPerPage();
+  }
 
   const int cores = config.num_threads > 0 ? config.num_threads : static_cast<int>(std::thread::hardware_concurrency());
   return EnginePlan{.config = config,
@@ -153,13 +203,15 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
 }
 
 std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec) {
-  return absl::StrCat(spec.model_type, " of ", spec.num_layers, " layers, hidden ", spec.hidden_size, ", ",
-                      spec.num_experts, " experts top-", spec.experts_per_token, ", vocabulary ", spec.vocab_size,
-                      "; --attention ", Name(config.attention), " --exchange ",
-                      config.exchange.has_value() ? Name(*config.exchange) : "auto", " --max-model-len ",
-                      config.max_model_len, " --kv-cache ", config.kv_cache_bytes, " --max-batch-tokens ",
-                      config.max_batch_tokens, " --max-running-requests ", config.max_running_requests, " --page-size ",
-                      config.page_size, " --activations ", config.bf16_activations ? "bfloat16" : "float32");
+  return absl::StrCat(
+      spec.model_type, " of ", spec.num_layers, " layers, hidden ", spec.hidden_size, ", ", spec.num_experts,
+      " experts top-", spec.experts_per_token, ", vocabulary ", spec.vocab_size, "; --attention ",
+      Name(config.attention), " --exchange ", config.exchange.has_value() ? Name(*config.exchange) : "auto",
+      " --max-model-len ", config.max_model_len, " --kv-cache ", config.kv_cache_bytes, " --max-batch-tokens ",
+      config.max_batch_tokens, " --max-running-requests ", config.max_running_requests, " --page-size ",
+      config.page_size, " --activations ", config.bf16_activations ? "bfloat16" : "float32", " --dtype ",
+      Name(ActivationDType(config, spec)), " --load-format ", Name(config.load_format),
+      config.cuda_graphs ? "" : " --no-cuda-graphs", " --collectives ", config.staged_collectives ? "staged" : "auto");
 }
 
 }  // namespace switchyard

@@ -31,10 +31,21 @@ struct EnginePlan {
   // an even slice of them.
   int64_t max_divided_tokens() const;
   DecoderLimits decoder_limits() const;
+  // Sets the number of KV pages of every rank, wherever the plan says it.
+  void SetPages(int64_t num_pages);
+  int64_t pages_per_sequence() const;  // at --max-model-len
+  // Pages with which every running request could reach --max-model-len: more would never be used.
+  int64_t max_useful_pages() const;
   std::string DescribeExchange() const;  // "auto (all_to_all, all_gather)"
 };
 
+// What activations, KV pages and (on a GPU) weights are computed and held in: float32 on the CPU; on a GPU --dtype, or
+// else float16 where the checkpoint's weights are float16 and bfloat16 where they are anything else.
+DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec);
+
 // `world_size` counts the ranks of all processes. INVALID_ARGUMENT names the flag, its value, the limit and the remedy.
+// On a GPU without --kv-cache, num_pages is what one sequence of --max-model-len needs and config.kv_cache_bytes stays
+// 0: how many there can be is for FitToMemory (memory_plan.h) to say.
 absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& config, const DecoderSpec& spec, int world_size);
 
 // What must agree between processes, in words: a mismatch is shown to the user.

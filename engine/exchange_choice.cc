@@ -1,7 +1,9 @@
 #include "engine/exchange_choice.h"
 
 #include <algorithm>
+#include <vector>
 
+#include "engine/model/recorded_steps.h"
 #include "engine/step_layout.h"
 #include "kernels/check.h"
 
@@ -22,17 +24,25 @@ double LayerExchangeSeconds(const ExchangeCosts& costs, ExchangeStrategy strateg
 ExchangeStrategy ChooseStepExchange(const ExchangeCosts& costs, const EnginePlan& plan, const DecoderSpec& spec,
                                     const Batch& batch) {
   CHECK(!plan.exchanges.empty());
-  if (plan.exchanges.size() == 1) return plan.exchanges.front();
+  std::vector<ExchangeStrategy> allowed = plan.exchanges;
+  if (plan.config.device == DeviceKind::kCuda && plan.config.cuda_graphs && IsDecodeStep(batch)) {
+    // Sizes that follow from the routing cannot be recorded, and waiting for them on the host costs more than they
+    // save.
+    std::erase(allowed, ExchangeStrategy::kAllToAll);
+    if (allowed.empty()) allowed = plan.exchanges;
+  }
+  if (allowed.size() == 1) return allowed.front();
   const auto seconds = [&](ExchangeStrategy strategy) {
     const TokenLayout layout = LayoutOf(plan.config.attention, strategy);
     const ExchangeLoad load = {.num_ranks = plan.world_size,
                                .num_tokens = static_cast<int64_t>(batch.tokens.size()),
                                .max_rank_tokens = MakeStepLayout(batch, layout, 0, plan.world_size).max_residual_rows,
                                .hidden_size = spec.hidden_size,
-                               .top_k = spec.experts_per_token};
+                               .top_k = spec.experts_per_token,
+                               .activation_bytes = static_cast<int64_t>(SizeOf(plan.kv_shape.dtype))};
     return LayerExchangeSeconds(costs, strategy, load, plan.heads_are_split());
   };
-  return *std::min_element(plan.exchanges.begin(), plan.exchanges.end(),
+  return *std::min_element(allowed.begin(), allowed.end(),
                            [&](ExchangeStrategy a, ExchangeStrategy b) { return seconds(a) < seconds(b); });
 }
 

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "engine/rank_worker.h"
-#include "parallel/exchange_cost.h"
 
 namespace switchyard {
 namespace {
@@ -19,7 +18,7 @@ absl::Status ServeRank(const EnginePlan& plan, const Checkpoint& checkpoint, Com
   absl::Status status = link.Return(worker.ok() ? absl::StatusOr<StepOutput>(StepOutput()) : worker.status());
   if (!worker.ok()) return worker.status();
   if (!status.ok()) return status;
-  status = MeasureExchangeCosts((*worker)->backend(), data).status();
+  status = (*worker)->WarmUp().status();
   if (!status.ok()) return status;
   return (*worker)->Serve(link);
 }

@@ -41,19 +41,24 @@ TokenLayout LayoutOf(AttentionParallelism attention, ExchangeStrategy exchange) 
   return attention == AttentionParallelism::kTensorParallel ? TokenLayout::kSliced : TokenLayout::kDivided;
 }
 
-StepLayout MakeStepLayout(const Batch& batch, TokenLayout kind, int rank, int world_size) {
+StepLayout MakeStepLayout(const Batch& batch, TokenLayout kind, int rank, int world_size, int64_t padded_tokens) {
   StepLayout layout{.layout = kind, .num_tokens = static_cast<int64_t>(batch.tokens.size())};
+  const bool is_padded = padded_tokens > 0;
+  const int64_t rows = is_padded ? padded_tokens : layout.num_tokens;
   const TokenRange all_tokens = {0, layout.num_tokens};
   layout.attention = all_tokens;
+  layout.attention_rows = rows;
   layout.sequences = {0, static_cast<int64_t>(batch.sequences.size())};
   switch (kind) {
     case TokenLayout::kReplicated:
       layout.residual = all_tokens;
-      layout.max_residual_rows = layout.num_tokens;
+      layout.residual_rows = layout.max_residual_rows = rows;
       break;
     case TokenLayout::kSliced: {
-      const int64_t slice = (layout.num_tokens + world_size - 1) / world_size;
+      CHECK(!is_padded || padded_tokens % world_size == 0);
+      const int64_t slice = (rows + world_size - 1) / world_size;
       layout.residual = {std::min(rank * slice, layout.num_tokens), std::min((rank + 1) * slice, layout.num_tokens)};
+      layout.residual_rows = is_padded ? slice : layout.residual.size();
       layout.max_residual_rows = slice;
       break;
     }
@@ -66,9 +71,12 @@ StepLayout MakeStepLayout(const Batch& batch, TokenLayout kind, int rank, int wo
         layout.attention = layout.residual = tokens;
         layout.sequences = sequences;
       }
+      layout.attention_rows = layout.residual_rows = is_padded ? padded_tokens : layout.residual.size();
+      if (is_padded) layout.max_residual_rows = padded_tokens;
       break;
     }
   }
+  CHECK(layout.attention.size() <= layout.attention_rows && layout.residual.size() <= layout.residual_rows);
   layout.samples = RowsOf(batch.samples, layout, rank, world_size);
   layout.scores = RowsOf(batch.scores, layout, rank, world_size);
   return layout;

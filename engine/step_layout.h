@@ -27,15 +27,20 @@ struct TokenRange {
 
 struct StepLayout {
   TokenLayout layout = TokenLayout::kDivided;
-  int64_t num_tokens = 0;         // of the whole batch
-  TokenRange attention;           // tokens of this rank's attention
-  TokenRange sequences;           // sequences of this rank's attention
-  TokenRange residual;            // tokens whose residual stream this rank holds
-  int64_t max_residual_rows = 0;  // the largest residual range of all ranks
-  std::vector<int32_t> samples;   // indices into Batch::samples that this rank draws
-  std::vector<int32_t> scores;    // likewise Batch::scores
+  int64_t num_tokens = 0;  // of the whole batch
+  TokenRange attention;    // tokens of this rank's attention
+  TokenRange sequences;    // sequences of this rank's attention
+  TokenRange residual;     // tokens whose residual stream this rank holds
+  // Rows to compute for the two, padding behind the tokens included, and the most residual rows of all ranks.
+  int64_t attention_rows = 0;
+  int64_t residual_rows = 0;
+  int64_t max_residual_rows = 0;
+  std::vector<int32_t> samples;  // indices into Batch::samples that this rank draws
+  std::vector<int32_t> scores;   // likewise Batch::scores
 };
 
-StepLayout MakeStepLayout(const Batch& batch, TokenLayout layout, int rank, int world_size);
+// `padded_tokens` > 0 is for steps of a fixed size: that many rows on every rank (kDivided), or in all, which must then
+// divide among the ranks where they are sliced. 0: as many as there are tokens.
+StepLayout MakeStepLayout(const Batch& batch, TokenLayout layout, int rank, int world_size, int64_t padded_tokens = 0);
 
 }  // namespace switchyard

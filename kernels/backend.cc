@@ -8,4 +8,12 @@ absl::StatusOr<Tensor> Backend::AllocateTensor(DType dtype, Shape shape) {
   return Tensor(*std::move(buffer), dtype, shape);
 }
 
+absl::StatusOr<std::unique_ptr<RecordedWork>> Backend::Record(const std::function<absl::Status()>& /*body*/) {
+  return absl::UnimplementedError(Description() + " cannot record work");
+}
+
+absl::Status Backend::Replay(RecordedWork& /*work*/) {
+  return absl::UnimplementedError(Description() + " cannot replay work");
+}
+
 }  // namespace switchyard

@@ -18,7 +18,7 @@ struct MatrixSpec {
 };
 
 // W [out_features, in_features] of y = x W^T.
-// Thread safety: Fill from one thread at a time per matrix; after the last Fill, any number of readers.
+// Thread safety: Fill from any number of threads for disjoint rows; after the last Fill, any number of readers.
 class Matrix {
  public:
   virtual ~Matrix() = default;
@@ -26,8 +26,11 @@ class Matrix {
   virtual const MatrixSpec& spec() const = 0;
   // Bytes held on the device.
   virtual size_t bytes() const = 0;
-  // Copies `rows` [n, in_features] (host memory, spec().dtype) to rows [row_begin, row_begin + n).
+  // Copies `rows` [n, in_features] (host memory, spec().dtype; free to be reused on return) to rows [row_begin,
+  // row_begin + n). The device may hold them in another type.
   virtual absl::Status Fill(int64_t row_begin, ConstTensorView rows) = 0;
+  // Fills the whole with normal random numbers of mean 0, for benchmarks without a checkpoint (--load-format dummy).
+  virtual absl::Status FillRandom(uint64_t seed, float deviation) = 0;
 };
 
 struct ExpertWeightsSpec {

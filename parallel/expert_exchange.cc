@@ -39,6 +39,7 @@ class DefaultExpertExchange final : public ExpertExchange {
   absl::StatusOr<DispatchedRows> Dispatch(ExchangeStrategy strategy, ConstTensorView tokens, ConstTensorView experts,
                                           ConstTensorView weights, int64_t max_rank_tokens) override;
   absl::StatusOr<TensorView> Combine() override;
+  int64_t max_rows() const override { return buffers_.sums.view().dim(0); }
   uint64_t bytes_sent() const override { return bytes_sent_; }
 
  private:

@@ -73,6 +73,8 @@ class ExpertExchange {
   // [t, hidden] = for each token of Dispatch the sum over all ranks of its weighted experts, 0 where it has none: a
   // view into the exchange's buffers (`sums` itself where nothing has to travel back), valid until the next Dispatch.
   virtual absl::StatusOr<TensorView> Combine() = 0;
+  // The most rows that Dispatch can return, for any strategy.
+  virtual int64_t max_rows() const = 0;
   // Bytes of rows, slots and weights that this rank has handed to the collectives for other ranks, since creation.
   virtual uint64_t bytes_sent() const = 0;
 };

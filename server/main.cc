@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/commands/generate.h"
+#include "server/commands/plan.h"
 #include "server/commands/score.h"
 #include "server/commands/serve.h"
 #include "server/commands/startup.h"
@@ -21,7 +22,9 @@ std::optional<std::string> ReadEnvironment(const std::string& name) {
 
 int Run(const switchyard::Settings& settings) {
   if (settings.check) return switchyard::RunCheck(settings);
-  if (settings.engine.launch.process_idx > 0) return switchyard::RunFollower(settings);
+  // A plan concerns no other process.
+  const bool is_alone = settings.command == switchyard::Command::kPlan;
+  if (settings.engine.launch.process_idx > 0 && !is_alone) return switchyard::RunFollower(settings);
   switch (settings.command) {
     case switchyard::Command::kServe:
       return switchyard::RunServe(settings);
@@ -29,6 +32,8 @@ int Run(const switchyard::Settings& settings) {
       return switchyard::RunGenerate(settings);
     case switchyard::Command::kScore:
       return switchyard::RunScore(settings);
+    case switchyard::Command::kPlan:
+      return switchyard::RunPlan(settings);
   }
   return switchyard::kExitRefused;
 }

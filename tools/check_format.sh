@@ -2,5 +2,5 @@
 # Fails when clang-format would change a file.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-git ls-files '*.h' '*.cc' | xargs clang-format --dry-run --Werror
+git ls-files '*.h' '*.cc' '*.cu' '*.cuh' | xargs clang-format --dry-run --Werror
 echo "format: clean"

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/model/decoder_spec.h"
 #include "engine/model/model_weights.h"
@@ -15,12 +16,21 @@
 
 namespace switchyard {
 
-// Bytes read so far and in all, by one rank; called from the loading thread, many times a second.
+// Bytes read so far and in all, by one rank. Called many times a second, from any of the loading threads but by one at
+// a time; bytes_read never falls.
 struct LoadProgress {
   int64_t bytes_read = 0;
   int64_t bytes_total = 0;
 };
 using LoadProgressCallback = std::function<void(const LoadProgress&)>;
+
+struct LoadOptions {
+  // Of one rank, the calling thread included: while one waits for the disk, another converts and copies.
+  int num_threads = 1;
+  // Most bytes of one read, in whole rows (one at least). Each thread stages one block, and once more what it has to
+  // convert: BF16 as float32 takes twice a block.
+  int64_t block_bytes = int64_t{8} << 20;
+};
 
 // generation_config.json: defaults that a request may override; absent fields are absent.
 struct GenerationDefaults {
@@ -40,18 +50,29 @@ class Checkpoint {
   // each other, before any weight is read or memory for it allocated. INVALID_ARGUMENT or NOT_FOUND names the file,
   // the field or tensor, and the two numbers that disagree.
   static absl::StatusOr<std::unique_ptr<Checkpoint>> Open(const std::string& directory);
+  // Of `path`, a directory or a config.json, only config.json and the generation_config.json beside it; weights of
+  // torch_dtype are imagined and filled with random numbers (--load-format dummy): normal, of deviation 0.02, norms 1.
+  // An expert, a router or an embedding is the same whatever the number of ranks; a share of the heads is not a part of
+  // the whole.
+  static absl::StatusOr<std::unique_ptr<Checkpoint>> OpenConfig(const std::string& path);
 
   virtual const std::string& directory() const = 0;
   virtual const DecoderSpec& spec() const = 0;
   virtual const GenerationDefaults& generation_defaults() const = 0;
   // For the log, one sentence each: what was found in the directory and is ignored, the spec's warnings included.
   virtual const std::vector<std::string>& warnings() const = 0;
-  // Bytes that Load reads for `shard`: every tensor that it needs, once. Of o_proj, whose heads are columns, every rank
-  // reads whole rows: a strided read saves no time on any disk.
+  // Bytes that FillWeights reads for `shard`: every tensor that it needs, once. Of o_proj, whose heads are columns,
+  // every rank reads whole rows: a strided read saves no time on any disk.
   virtual int64_t BytesOf(const WeightShard& shard) const = 0;
-  // Reads the tensors of `shard`, and only those, into weights made by `backend`.
-  virtual absl::StatusOr<ModelWeights> Load(const WeightShard& shard, Backend& backend,
-                                            const LoadProgressCallback& progress) const = 0;
+  // Allocates all weights of `shard` and writes nothing into them. Errors name the weight.
+  virtual absl::StatusOr<ModelWeights> CreateWeights(const WeightShard& shard, Backend& backend) const = 0;
+  // Reads the tensors of `shard`, and only those, into what CreateWeights made for it. The first error stops all
+  // threads and names file and tensor. Called from the backend's thread.
+  virtual absl::Status FillWeights(const WeightShard& shard, Backend& backend, ModelWeights& weights,
+                                   const LoadOptions& options, const LoadProgressCallback& progress) const = 0;
+  // Both.
+  absl::StatusOr<ModelWeights> Load(const WeightShard& shard, Backend& backend, const LoadProgressCallback& progress,
+                                    const LoadOptions& options = {}) const;
 };
 
 }  // namespace switchyard

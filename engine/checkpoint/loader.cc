@@ -1,113 +1,137 @@
 #include "engine/checkpoint/loader.h"
 
-#include <string_view>
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "engine/checkpoint/safetensors.h"
-#include "engine/checkpoint/slice_reader.h"
+#include "engine/checkpoint/block_reader.h"
+#include "engine/checkpoint/load_blocks.h"
+#include "engine/checkpoint/planned_weights.h"
 
 namespace switchyard {
 namespace {
 
-absl::Status Annotate(const absl::Status& status, const TensorLocation& tensor) {
-  return absl::Status(status.code(), absl::StrCat("memory for ", QuoteName(tensor.name), ": ", status.message()));
-}
+using Files = std::span<const std::unique_ptr<RandomAccessFile>>;
 
-absl::Status Create(Backend& backend, const StackedSlices& stacked, std::unique_ptr<Matrix>& matrix) {
-  absl::StatusOr<std::unique_ptr<Matrix>> created = backend.CreateMatrix(
-      {.out_features = stacked.num_rows(), .in_features = stacked.num_columns(), .dtype = stacked.dtype});
-  if (!created.ok()) return Annotate(created.status(), *stacked.slices.front().tensor);
-  matrix = *std::move(created);
-  return absl::OkStatus();
-}
+// What the threads of one load share. Thread-safe.
+class SharedLoad {
+ public:
+  SharedLoad(Files files, std::span<const LoadBlock> blocks, size_t num_threads, int64_t bytes_total,
+             const LoadProgressCallback& progress)
+      : files_(files),
+        blocks_(blocks),
+        num_threads_(num_threads),
+        progress_(progress),
+        done_{.bytes_read = 0, .bytes_total = bytes_total} {}
 
-absl::Status Create(Backend& backend, const TensorSlice& slice, Tensor& tensor) {
-  absl::StatusOr<Tensor> created = backend.AllocateTensor(DType::kFloat32, Shape{slice.num_rows()});
-  if (!created.ok()) return Annotate(created.status(), *slice.tensor);
-  tensor = *std::move(created);
-  return absl::OkStatus();
-}
-
-absl::Status Create(Backend& backend, const DecoderSpec& spec, const LayerPlan& plan, LayerWeights& layer) {
-  absl::Status status = Create(backend, plan.input_norm, layer.input_norm);
-  if (status.ok()) status = Create(backend, plan.qkv, layer.qkv);
-  if (status.ok()) status = Create(backend, plan.attention_output, layer.attention_output);
-  if (status.ok()) status = Create(backend, plan.post_attention_norm, layer.post_attention_norm);
-  if (status.ok()) status = Create(backend, plan.router, layer.router);
-  if (!status.ok()) return status;
-  absl::StatusOr<std::unique_ptr<ExpertWeights>> experts =
-      backend.CreateExperts({.num_experts = static_cast<int64_t>(plan.experts.size()),
-                             .hidden_size = spec.hidden_size,
-                             .intermediate_size = spec.expert_intermediate_size,
-                             .dtype = plan.experts_dtype});
-  if (!experts.ok()) {
-    return absl::Status(experts.status().code(),
-                        absl::StrCat("memory for ", plan.experts.size(), " experts: ", experts.status().message()));
+  // Loads blocks that nobody has taken yet until none are left or some thread has failed.
+  void Run(BlockReader& reader) {
+    while (!stopped_.load(std::memory_order_relaxed)) {
+      const size_t i = next_.fetch_add(1, std::memory_order_relaxed);
+      if (i >= blocks_.size()) return;
+      if (i + num_threads_ < blocks_.size()) {
+        const LoadBlock& ahead = blocks_[i + num_threads_];
+        files_[ahead.slice.tensor->file]->WillNeed(ahead.offset(), ahead.bytes_read());
+      }
+      Finish(reader.Load(blocks_[i]), blocks_[i].bytes_read());
+    }
   }
-  layer.experts = *std::move(experts);
-  return absl::OkStatus();
+
+  // Reports progress, or keeps the first error and stops all threads.
+  void Finish(absl::Status status, int64_t bytes) {
+    const std::lock_guard lock(mu_);
+    if (!status.ok()) {
+      if (status_.ok()) status_ = std::move(status);
+      stopped_.store(true, std::memory_order_relaxed);
+      return;
+    }
+    done_.bytes_read += bytes;
+    if (progress_ && status_.ok()) progress_(done_);
+  }
+
+  absl::Status status() const {
+    const std::lock_guard lock(mu_);
+    return status_;
+  }
+
+ private:
+  const Files files_;
+  const std::span<const LoadBlock> blocks_;
+  const size_t num_threads_;
+  const LoadProgressCallback& progress_;
+  std::atomic<size_t> next_ = 0;
+  std::atomic<bool> stopped_ = false;
+
+  mutable std::mutex mu_;
+  LoadProgress done_;    // guarded by mu_
+  absl::Status status_;  // guarded by mu_; the first error
+};
+
+// Vectors are few and small, and the backend copies them on this thread only.
+void LoadNorms(std::span<const PlannedVector> norms, Files files, Backend& backend, SharedLoad& load) {
+  std::vector<float> values;
+  for (const PlannedVector& norm : norms) {
+    values.resize(static_cast<size_t>(norm.source->num_rows()));
+    absl::Status status = ReadVector(files, *norm.source, values);
+    if (status.ok()) {
+      status = backend.CopyFromHost(ConstTensorView::Of(std::span<const float>(values)), norm.weight->view());
+      if (!status.ok()) status = Annotate("values", *norm.source->tensor, status);
+    }
+    const bool failed = !status.ok();
+    load.Finish(std::move(status), norm.source->bytes_read());
+    if (failed) return;
+  }
 }
 
-absl::StatusOr<ModelWeights> CreateAll(Backend& backend, const DecoderSpec& spec, const LoadPlan& plan) {
-  ModelWeights weights;
-  std::unique_ptr<Matrix> matrix;
-  absl::Status status = Create(backend, plan.embedding, matrix);
-  if (!status.ok()) return status;
-  weights.embedding = weights.lm_head = std::move(matrix);
-  if (plan.lm_head) {
-    status = Create(backend, *plan.lm_head, matrix);
-    if (!status.ok()) return status;
-    weights.lm_head = std::move(matrix);
+absl::StatusOr<std::vector<BlockReader>> CreateReaders(Files files, std::span<const LoadBlock> blocks,
+                                                       size_t num_threads, Backend& backend) {
+  std::vector<BlockReader> readers;
+  readers.reserve(num_threads);
+  for (size_t i = 0; i < num_threads; ++i) {
+    absl::StatusOr<BlockReader> reader = BlockReader::Create(files, blocks, backend);
+    if (!reader.ok()) {
+      return absl::Status(reader.status().code(), absl::StrCat("staging memory of loading thread ", i + 1, " of ",
+                                                               num_threads, ": ", reader.status().message()));
+    }
+    readers.push_back(*std::move(reader));
   }
-  status = Create(backend, plan.final_norm, weights.final_norm);
-  weights.layers.resize(plan.layers.size());
-  for (size_t i = 0; i < plan.layers.size() && status.ok(); ++i) {
-    status = Create(backend, spec, plan.layers[i], weights.layers[i]);
-  }
-  if (!status.ok()) return status;
-  return weights;
-}
-
-// Reads a norm and hands it to the device.
-absl::Status Fill(Backend& backend, SliceReader& reader, const TensorSlice& slice, Tensor& tensor) {
-  std::vector<float> values(static_cast<size_t>(slice.num_rows()));
-  absl::Status status = reader.ReadVector(slice, values);
-  if (!status.ok()) return status;
-  return backend.CopyFromHost(ConstTensorView::Of(std::span<const float>(values)), tensor.view());
-}
-
-absl::Status Fill(Backend& backend, SliceReader& reader, const LayerPlan& plan, LayerWeights& layer) {
-  absl::Status status = Fill(backend, reader, plan.input_norm, layer.input_norm);
-  if (status.ok()) status = reader.Fill(plan.qkv, *layer.qkv);
-  if (status.ok()) status = reader.Fill(plan.attention_output, *layer.attention_output);
-  if (status.ok()) status = Fill(backend, reader, plan.post_attention_norm, layer.post_attention_norm);
-  if (status.ok()) status = reader.Fill(plan.router, *layer.router);
-  for (size_t i = 0; i < plan.experts.size() && status.ok(); ++i) {
-    status = reader.Fill(plan.experts[i].gate_up, layer.experts->gate_up(static_cast<int64_t>(i)));
-    if (status.ok()) status = reader.Fill(plan.experts[i].down, layer.experts->down(static_cast<int64_t>(i)));
-  }
-  return status;
+  return readers;
 }
 
 }  // namespace
 
-absl::StatusOr<ModelWeights> LoadWeights(const DecoderSpec& spec, const LoadPlan& plan,
-                                         std::span<const std::unique_ptr<RandomAccessFile>> files, Backend& backend,
-                                         const LoadProgressCallback& progress) {
-  absl::StatusOr<ModelWeights> weights = CreateAll(backend, spec, plan);
-  if (!weights.ok()) return weights.status();
-  SliceReader reader(files, plan.bytes_read, progress);
-  absl::Status status = reader.Fill(plan.embedding, *weights->embedding);
-  for (size_t i = 0; i < plan.layers.size() && status.ok(); ++i) {
-    status = Fill(backend, reader, plan.layers[i], weights->layers[i]);
+absl::Status ReadWeights(const LoadPlan& plan, Files files, Backend& backend, ModelWeights& weights,
+                         const LoadOptions& options, const LoadProgressCallback& progress) {
+  CHECK_GT(options.num_threads, 0);
+  CHECK_GT(options.block_bytes, 0);
+  const PlannedWeights planned = PairWithPlan(plan, weights);
+  const std::vector<LoadBlock> blocks = SplitIntoBlocks(planned.matrices, options.block_bytes);
+  const size_t num_threads = std::min(static_cast<size_t>(options.num_threads), blocks.size());
+  absl::StatusOr<std::vector<BlockReader>> readers = CreateReaders(files, blocks, num_threads, backend);
+  if (!readers.ok()) return readers.status();
+
+  SharedLoad load(files, blocks, num_threads, plan.bytes_read, progress);
+  {
+    std::vector<std::jthread> helpers;
+    try {
+      for (size_t i = 1; i < num_threads; ++i) {
+        helpers.emplace_back([&load, &reader = (*readers)[i]] { load.Run(reader); });
+      }
+    } catch (const std::system_error& e) {
+      load.Finish(absl::ResourceExhaustedError(absl::StrCat("cannot start loading thread ", helpers.size() + 2, " of ",
+                                                            num_threads, ": ", e.what())),
+                  0);
+    }
+    LoadNorms(planned.norms, files, backend, load);
+    load.Run(readers->front());
   }
-  if (status.ok()) status = Fill(backend, reader, plan.final_norm, weights->final_norm);
-  if (status.ok() && plan.lm_head) status = reader.Fill(*plan.lm_head, *weights->lm_head);
-  if (status.ok()) status = backend.Synchronize();
-  if (!status.ok()) return status;
-  return weights;
+  absl::Status status = load.status();
+  return status.ok() ? backend.Synchronize() : status;
 }
 
 }  // namespace switchyard

@@ -25,6 +25,8 @@ class RandomAccessFile {
   virtual int64_t size() const = 0;
   // Fills `out` completely from `offset`. DATA_LOSS if the file ends first; UNAVAILABLE with the system's reason.
   virtual absl::Status ReadAt(int64_t offset, std::span<std::byte> out) const = 0;
+  // A hint that these bytes will be read soon: the system may fetch them while the caller does something else.
+  virtual void WillNeed(int64_t /*offset*/, int64_t /*bytes*/) const {}
 };
 
 using FileOpener = std::function<absl::StatusOr<std::unique_ptr<RandomAccessFile>>(const std::string& path)>;

@@ -72,6 +72,42 @@ absl::StatusOr<TensorLocation> Locate(const Candidate& candidate, const ShardHea
                                                  "; weights must be BF16, F16 or F32: convert the checkpoint"));
 }
 
+// A weight that the model has, under the name that a checkpoint gives it; 0 where the role has no layer or expert.
+struct ImpliedWeight {
+  WeightRole role;
+  int64_t layer = 0;
+  int64_t expert = 0;
+  std::string name;
+};
+
+// Experts of all layers; the largest models have some 25,000.
+constexpr int64_t kMaxExperts = int64_t{1} << 20;
+
+// In the order of the family's table. INVALID_ARGUMENT if they are absurdly many.
+absl::StatusOr<std::vector<ImpliedWeight>> ImpliedWeights(const DecoderSpec& spec, const WeightNaming& naming) {
+  if (const int64_t most = spec.num_layers * spec.num_experts; most > kMaxExperts) {
+    return absl::InvalidArgumentError(absl::StrCat("config.json: num_hidden_layers ", spec.num_layers,
+                                                   " times num_local_experts ", spec.num_experts, " is ", most,
+                                                   "; at most ", kMaxExperts, " are supported"));
+  }
+  std::vector<ImpliedWeight> weights;
+  for (const WeightName& weight : naming.names) {
+    if (weight.role == WeightRole::kLmHead && spec.tie_word_embeddings) continue;
+    const int64_t num_layers = absl::StrContains(weight.pattern, "{layer}") ? spec.num_layers : 1;
+    const int64_t num_experts = absl::StrContains(weight.pattern, "{expert}") ? spec.num_experts : 1;
+    for (int64_t layer = 0; layer < num_layers; ++layer) {
+      for (int64_t expert = 0; expert < num_experts; ++expert) {
+        weights.push_back({.role = weight.role,
+                           .layer = layer,
+                           .expert = expert,
+                           .name = absl::StrReplaceAll(weight.pattern, {{"{layer}", absl::StrCat(layer)},
+                                                                        {"{expert}", absl::StrCat(expert)}})});
+      }
+    }
+  }
+  return weights;
+}
+
 // What is still unclaimed is named for the log, by a count where there are many.
 void WarnOfUnused(const Candidates& candidates, std::span<const ShardHeader> shards, const WeightNaming& naming,
                   std::vector<std::string>& warnings) {
@@ -128,31 +164,24 @@ std::vector<int64_t> ExpectedShape(WeightRole role, const DecoderSpec& spec) {
 
 absl::StatusOr<WeightMap> WeightMap::Make(const DecoderSpec& spec, const WeightNaming& naming,
                                           std::span<const ShardHeader> shards, std::vector<std::string>& warnings) {
+  const absl::StatusOr<std::vector<ImpliedWeight>> implied = ImpliedWeights(spec, naming);
+  if (!implied.ok()) return implied.status();
   absl::StatusOr<Candidates> candidates = CollectCandidates(shards);
   if (!candidates.ok()) return candidates.status();
   WeightMap map;
   int64_t num_missing = 0;
   std::string first_missing;
-  for (const WeightName& weight : naming.names) {
-    if (weight.role == WeightRole::kLmHead && spec.tie_word_embeddings) continue;
-    const int64_t num_layers = absl::StrContains(weight.pattern, "{layer}") ? spec.num_layers : 1;
-    const int64_t num_experts = absl::StrContains(weight.pattern, "{expert}") ? spec.num_experts : 1;
-    for (int64_t layer = 0; layer < num_layers; ++layer) {
-      for (int64_t expert = 0; expert < num_experts; ++expert) {
-        const std::string name =
-            absl::StrReplaceAll(weight.pattern, {{"{layer}", absl::StrCat(layer)}, {"{expert}", absl::StrCat(expert)}});
-        const auto found = candidates->find(name);
-        if (found == candidates->end()) {
-          if (num_missing++ == 0) first_missing = name;
-          continue;
-        }
-        absl::StatusOr<TensorLocation> location =
-            Locate(found->second, shards[found->second.file], ExpectedShape(weight.role, spec));
-        if (!location.ok()) return location.status();
-        map.locations_.emplace(std::tuple(weight.role, layer, expert), *std::move(location));
-        candidates->erase(found);
-      }
+  for (const ImpliedWeight& weight : *implied) {
+    const auto found = candidates->find(weight.name);
+    if (found == candidates->end()) {
+      if (num_missing++ == 0) first_missing = weight.name;
+      continue;
     }
+    absl::StatusOr<TensorLocation> location =
+        Locate(found->second, shards[found->second.file], ExpectedShape(weight.role, spec));
+    if (!location.ok()) return location.status();
+    map.locations_.emplace(std::tuple(weight.role, weight.layer, weight.expert), *std::move(location));
+    candidates->erase(found);
   }
   if (num_missing > 0) {
     const int64_t num_found = static_cast<int64_t>(map.locations_.size());
@@ -163,6 +192,19 @@ absl::StatusOr<WeightMap> WeightMap::Make(const DecoderSpec& spec, const WeightN
         first_missing == "lm_head.weight" ? "; if the model shares its embedding, set tie_word_embeddings" : ""));
   }
   WarnOfUnused(*candidates, shards, naming, warnings);
+  return map;
+}
+
+absl::StatusOr<WeightMap> WeightMap::Imagine(const DecoderSpec& spec, const WeightNaming& naming) {
+  absl::StatusOr<std::vector<ImpliedWeight>> implied = ImpliedWeights(spec, naming);
+  if (!implied.ok()) return implied.status();
+  WeightMap map;
+  for (ImpliedWeight& weight : *implied) {
+    map.locations_.emplace(
+        std::tuple(weight.role, weight.layer, weight.expert),
+        TensorLocation{
+            .name = std::move(weight.name), .dtype = spec.weight_dtype, .shape = ExpectedShape(weight.role, spec)});
+  }
   return map;
 }
 

@@ -76,6 +76,10 @@ class WeightMap {
   static absl::StatusOr<WeightMap> Make(const DecoderSpec& spec, const WeightNaming& naming,
                                         std::span<const ShardHeader> shards, std::vector<std::string>& warnings);
 
+  // Every weight that `spec` implies, in its weight_dtype and in no file (--load-format dummy). INVALID_ARGUMENT if
+  // they are absurdly many.
+  static absl::StatusOr<WeightMap> Imagine(const DecoderSpec& spec, const WeightNaming& naming);
+
   // The weight must be one of the model's; `layer` and `expert` are 0 where the role has none.
   const TensorLocation& Find(WeightRole role, int64_t layer = 0, int64_t expert = 0) const;
 

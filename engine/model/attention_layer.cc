@@ -8,7 +8,7 @@ absl::StatusOr<TensorView> RunAttentionLayer(const RankContext& rank, const Laye
   const bool sliced = layout.layout == TokenLayout::kSliced;
   const int64_t slice_rows = layout.max_residual_rows;
   const int64_t padded_rows = slice_rows * rank.communicator.size();
-  const int64_t tokens = layout.attention.size();
+  const int64_t tokens = layout.attention_rows;
 
   TensorView input = workspace.normed.Top(tokens);
   if (sliced) {
@@ -41,7 +41,7 @@ absl::StatusOr<TensorView> RunAttentionLayer(const RankContext& rank, const Laye
   absl::Status status =
       rank.communicator.ReduceScatterSum(workspace.partial.Top(padded_rows), workspace.delta.Top(slice_rows));
   if (!status.ok()) return status;
-  return workspace.delta.Top(layout.residual.size());
+  return workspace.delta.Top(layout.residual_rows);
 }
 
 }  // namespace switchyard

@@ -22,32 +22,34 @@ class Stopwatch {
 }  // namespace
 
 absl::StatusOr<TensorView> RunMoeLayer(const RankContext& rank, const LayerWeights& weights, const StepLayout& layout,
-                                       ExchangeStrategy exchange, TensorView experts, Workspace& workspace,
-                                       StepOutput& output) {
-  const int64_t tokens = layout.residual.size();
+                                       ExchangeStrategy exchange, ConstTensorView num_valid, TensorView counts,
+                                       Workspace& workspace, MoeTimes& times) {
+  const int64_t tokens = layout.residual_rows;
   const TensorView input = workspace.normed.Top(tokens);
+  const TensorView experts = workspace.router_experts.Top(tokens);
   const TensorView router_weights = workspace.router_weights.Top(tokens);
   const RouterSpec router = {.num_experts = rank.spec.num_experts,
                              .top_k = rank.spec.experts_per_token,
                              .renormalize = rank.spec.renormalize_router_weights};
-  rank.backend.Route(router, input, *weights.router, experts, router_weights);
+  rank.backend.Route(router, input, *weights.router, num_valid,
+                     {.experts = experts, .weights = router_weights, .counts = counts});
 
   Stopwatch stopwatch;
   absl::StatusOr<DispatchedRows> dispatched =
       rank.exchange.Dispatch(exchange, input, experts, router_weights, layout.max_residual_rows);
   if (!dispatched.ok()) return dispatched.status();
-  stopwatch.AddTo(output.dispatch_seconds);
+  stopwatch.AddTo(times.dispatch);
 
   rank.backend.RunExperts(*weights.experts, {.rows = dispatched->rows,
                                              .slots = dispatched->slots,
                                              .weights = dispatched->weights,
                                              .first_slot = rank.first_slot,
                                              .out = dispatched->sums});
-  stopwatch.AddTo(output.expert_seconds);
+  stopwatch.AddTo(times.experts);
 
   absl::StatusOr<TensorView> sums = rank.exchange.Combine();
   if (!sums.ok()) return sums.status();
-  stopwatch.AddTo(output.combine_seconds);
+  stopwatch.AddTo(times.combine);
   return *sums;
 }
 

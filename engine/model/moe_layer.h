@@ -10,10 +10,18 @@
 
 namespace switchyard {
 
-// Reads workspace.normed (rows of layout.residual) and returns the addition to those rows, [residual, hidden], valid
-// until the next layer. The chosen experts go to `experts`, int32 [residual, top_k]; times are added to `output`.
+// Seconds on the host. Where work is queued only, they say how long the queueing took: not reported for GPUs.
+struct MoeTimes {
+  double dispatch = 0;
+  double experts = 0;
+  double combine = 0;
+};
+
+// Reads workspace.normed (rows of layout.residual) and returns the addition to those rows, [residual rows, hidden],
+// valid until the next layer. num_valid int32 [1] on the device: rows from there on are padding (no data: none are).
+// The tokens that chose each expert are added to `counts`, int32 [experts]; times to `times`.
 absl::StatusOr<TensorView> RunMoeLayer(const RankContext& rank, const LayerWeights& weights, const StepLayout& layout,
-                                       ExchangeStrategy exchange, TensorView experts, Workspace& workspace,
-                                       StepOutput& output);
+                                       ExchangeStrategy exchange, ConstTensorView num_valid, TensorView counts,
+                                       Workspace& workspace, MoeTimes& times);
 
 }  // namespace switchyard

@@ -18,6 +18,7 @@ struct RankContext {
   AttentionSpec attention;       // this rank's heads
   bool heads_are_split = false;  // tensor-parallel: attention outputs are partial sums
   int64_t first_slot = 0;        // of this rank's experts (parallel/expert_placement.h)
+  int64_t num_local_experts = 0;
 };
 
 }  // namespace switchyard

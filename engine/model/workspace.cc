@@ -17,7 +17,7 @@ absl::StatusOr<Workspace> Workspace::Create(const WorkspaceShape& shape, const D
     Shape shape;
   };
   const Item items[] = {
-      {&workspace.residual, activation, {rows, spec.hidden_size}},
+      {&workspace.residual, DType::kFloat32, {rows, spec.hidden_size}},
       {&workspace.normed, activation, {rows, spec.hidden_size}},
       {&workspace.gathered, activation, {rows, spec.hidden_size}},
       {&workspace.delta, activation, {rows, spec.hidden_size}},
@@ -25,8 +25,9 @@ absl::StatusOr<Workspace> Workspace::Create(const WorkspaceShape& shape, const D
       {&workspace.qkv, activation, {rows, qkv_width}},
       {&workspace.queries, activation, {rows, query_width}},
       {&workspace.attended, activation, {rows, query_width}},
-      {&workspace.router_experts, DType::kInt32, {spec.num_layers * rows, top_k}},
+      {&workspace.router_experts, DType::kInt32, {rows, top_k}},
       {&workspace.router_weights, DType::kFloat32, {rows, top_k}},
+      {&workspace.expert_counts, DType::kInt32, {spec.num_layers, spec.num_experts}},
       {&workspace.output_index, DType::kInt32, {shape.max_output_rows}},
       {&workspace.output_hidden, activation, {shape.max_output_rows, spec.hidden_size}},
       {&workspace.logits, DType::kFloat32, {shape.max_output_rows, spec.vocab_size}},

@@ -17,7 +17,7 @@ struct WorkspaceShape {
 };
 
 struct Workspace {
-  Tensor residual;        // [max_tokens, hidden]
+  Tensor residual;        // float32 [max_tokens, hidden]
   Tensor normed;          // [max_tokens, hidden]
   Tensor gathered;        // [max_tokens, hidden]: all ranks' slices of `normed`
   Tensor delta;           // [max_tokens, hidden]: what is to be added to the residual
@@ -25,8 +25,9 @@ struct Workspace {
   Tensor qkv;             // [max_tokens, (heads + 2 * kv_heads) * head_dim]
   Tensor queries;         // [max_tokens, heads * head_dim]
   Tensor attended;        // [max_tokens, heads * head_dim]
-  Tensor router_experts;  // int32 [layers * max_tokens, top_k]: kept per layer for the statistics
+  Tensor router_experts;  // int32 [max_tokens, top_k]
   Tensor router_weights;  // float32 [max_tokens, top_k]
+  Tensor expert_counts;   // int32 [layers, experts]: tokens of the step that chose each expert
   Tensor output_index;    // int32 [max_output_rows]
   Tensor output_hidden;   // [max_output_rows, hidden]
   Tensor logits;          // float32 [max_output_rows, vocab]

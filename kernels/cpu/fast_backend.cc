@@ -146,16 +146,17 @@ void FastBackend::PagedAttention(const AttentionSpec& attention, const Attention
   attention_.Run(attention, index, q, pages, out);
 }
 
-void FastBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, TensorView experts,
-                        TensorView weights) {
-  CheckRoute(spec, x, router, experts, weights);
+void FastBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView num_valid,
+                        const RouterOutput& out) {
+  CheckRoute(spec, x, router, num_valid, out);
   const int64_t tokens = x.dim(0);
   float* logits = router_logits_.Get(tokens * spec.num_experts);
   LinearFloat32(x, PackedMatrix::From(router), TensorView(logits, DType::kFloat32, {tokens, spec.num_experts}));
   for (int64_t t = 0; t < tokens; ++t) {
-    SelectExperts(spec, logits + t * spec.num_experts, experts.As<int32_t>().data() + t * spec.top_k,
-                  weights.As<float>().data() + t * spec.top_k);
+    SelectExperts(spec, logits + t * spec.num_experts, out.experts.As<int32_t>().data() + t * spec.top_k,
+                  out.weights.As<float>().data() + t * spec.top_k);
   }
+  CountAndMaskExperts(spec, tokens, num_valid, out);
 }
 
 void FastBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& args) {

@@ -36,8 +36,8 @@ class FastBackend final : public ReferenceBackend {
   void PagedAttention(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
                       const KvPages& pages, TensorView out) override;
 
-  void Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, TensorView experts,
-             TensorView weights) override;
+  void Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView num_valid,
+             const RouterOutput& out) override;
   void RunExperts(const ExpertWeights& experts, const ExpertArgs& args) override;
 
   void SumRows(ConstTensorView src, ConstTensorView begin, ConstTensorView index, TensorView dst) override;

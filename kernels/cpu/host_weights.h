@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/cpu/random_weights.h"
 #include "kernels/device.h"
 #include "kernels/weights.h"
 
@@ -27,6 +28,7 @@ class HostMatrix final : public Matrix {
   const MatrixSpec& spec() const override { return spec_; }
   size_t bytes() const override { return buffer_.bytes(); }
   absl::Status Fill(int64_t row_begin, ConstTensorView rows) override;
+  absl::Status FillRandom(uint64_t seed, float deviation) override { return FillRandomRows(*this, seed, deviation); }
 
   // One row as float32, out [in_features].
   void ConvertRow(int64_t row, float* out) const;

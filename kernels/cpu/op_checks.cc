@@ -76,17 +76,20 @@ void CheckPagedAttention(const AttentionSpec& attention, const AttentionIndex& i
   if (attention.sliding_window.has_value()) CHECK_GT(*attention.sliding_window, 0);
 }
 
-void CheckRoute(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView experts,
-                ConstTensorView weights) {
+void CheckRoute(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView num_valid,
+                const RouterOutput& out) {
   CheckFloats(x);
-  CheckInts(experts);
-  CheckFloats(weights);
+  CheckInts(out.experts);
+  CheckFloats(out.weights);
+  CheckInts(out.counts);
+  if (num_valid.data() != nullptr) CheckInts(num_valid);
   CHECK_EQ(x.row_elements(), router.spec().in_features);
   CHECK_EQ(spec.num_experts, router.spec().out_features);
   CHECK_GE(spec.top_k, 1);
   CHECK_LE(spec.top_k, spec.num_experts);
-  CHECK_EQ(experts.num_elements(), x.dim(0) * spec.top_k);
-  CHECK_EQ(weights.num_elements(), x.dim(0) * spec.top_k);
+  CHECK_EQ(out.experts.num_elements(), x.dim(0) * spec.top_k);
+  CHECK_EQ(out.weights.num_elements(), x.dim(0) * spec.top_k);
+  CHECK_EQ(out.counts.num_elements(), spec.num_experts);
 }
 
 void CheckRunExperts(const ExpertWeights& experts, const ExpertArgs& args) {

@@ -14,8 +14,8 @@ void CheckRopeAppendKv(const AttentionSpec& attention, const RopeSpec& rope, con
                        ConstTensorView qkv, ConstTensorView q_out, const KvPages& pages);
 void CheckPagedAttention(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
                          const KvPages& pages, ConstTensorView out);
-void CheckRoute(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView experts,
-                ConstTensorView weights);
+void CheckRoute(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView num_valid,
+                const RouterOutput& out);
 void CheckRunExperts(const ExpertWeights& experts, const ExpertArgs& args);
 void CheckGatherRows(ConstTensorView src, ConstTensorView index, ConstTensorView dst);
 void CheckSumRows(ConstTensorView src, ConstTensorView begin, ConstTensorView dst);

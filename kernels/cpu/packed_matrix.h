@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/cpu/random_weights.h"
 #include "kernels/device.h"
 #include "kernels/weights.h"
 
@@ -29,6 +30,7 @@ class PackedMatrix final : public Matrix {
   const MatrixSpec& spec() const override { return spec_; }
   size_t bytes() const override { return buffer_.bytes(); }
   absl::Status Fill(int64_t row_begin, ConstTensorView rows) override;
+  absl::Status FillRandom(uint64_t seed, float deviation) override { return FillRandomRows(*this, seed, deviation); }
 
   int64_t num_groups() const { return (spec_.out_features + kGroupRows - 1) / kGroupRows; }
   int64_t num_chunks() const { return NumChunks(spec_.in_features); }

@@ -40,6 +40,8 @@ void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIn
   const int64_t queries = num_heads / num_kv_heads;
   const int64_t window = sliding_window.value_or(std::numeric_limits<int32_t>::max());
   Assign(index, queries);
+  const int64_t num_used = index.sequence_begin.As<int32_t>().back();  // padding rows come behind all sequences
+  std::fill(out.As<float>().begin() + num_used * num_heads * head_dim, out.As<float>().end(), 0.0f);
   const int64_t count = static_cast<int64_t>(spans_.size()) * num_kv_heads;
   // Contexts differ in length: small ranges, unless the contexts are so short that a token is next to nothing.
   const int64_t smallest = std::max<int64_t>(1, 16384 / (std::max<int64_t>(1, index.max_context) * head_dim));

@@ -35,6 +35,7 @@ void ReferenceBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSp
   for (int64_t t = 0; t < qkv.dim(0); ++t) {
     const int32_t position = index.positions.As<int32_t>()[t];
     const int32_t sequence = index.token_sequence.As<int32_t>()[t];
+    if (sequence < 0) continue;
     const float* q = qkv.As<float>().data() + t * qkv.row_elements();
     const float* k = q + num_heads * head_dim;
     const float* v = k + num_kv_heads * head_dim;
@@ -57,6 +58,10 @@ void ReferenceBackend::PagedAttention(const AttentionSpec& attention, const Atte
   for (int64_t t = 0; t < q.dim(0); ++t) {
     const int64_t position = index.positions.As<int32_t>()[t];
     const int32_t sequence = index.token_sequence.As<int32_t>()[t];
+    if (sequence < 0) {
+      std::fill_n(out.As<float>().data() + t * num_heads * head_dim, num_heads * head_dim, 0.0f);
+      continue;
+    }
     const int64_t first = window.has_value() ? std::max<int64_t>(0, position - *window + 1) : 0;
     for (int64_t h = 0; h < num_heads; ++h) {
       const int64_t kv_head = h / (num_heads / num_kv_heads);

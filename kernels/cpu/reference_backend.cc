@@ -23,6 +23,10 @@ absl::Status ReferenceBackend::CopyToHost(ConstTensorView device, TensorView hos
   return CopyFromHost(device, host);
 }
 
+void ReferenceBackend::Clear(TensorView tensor) {
+  if (tensor.bytes() != 0) std::memset(tensor.data(), 0, tensor.bytes());
+}
+
 absl::StatusOr<std::unique_ptr<Matrix>> ReferenceBackend::CreateMatrix(const MatrixSpec& spec) {
   return HostMatrix::Create(spec);
 }

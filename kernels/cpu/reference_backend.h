@@ -19,7 +19,10 @@ class ReferenceBackend : public Backend {
   absl::StatusOr<Buffer> Allocate(size_t bytes) override;
   absl::Status CopyFromHost(ConstTensorView host, TensorView device) override;
   absl::Status CopyToHost(ConstTensorView device, TensorView host) override;
+  absl::StatusOr<Buffer> AllocateStaging(size_t bytes) override { return Allocate(bytes); }
+  void Clear(TensorView tensor) override;
   absl::Status Synchronize() override { return absl::OkStatus(); }
+  absl::Status Reserve(const BackendLimits& /*limits*/) override { return absl::OkStatus(); }
 
   absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(const MatrixSpec& spec) override;
   absl::StatusOr<std::unique_ptr<ExpertWeights>> CreateExperts(const ExpertWeightsSpec& spec) override;
@@ -35,8 +38,8 @@ class ReferenceBackend : public Backend {
   void PagedAttention(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
                       const KvPages& pages, TensorView out) override;
 
-  void Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, TensorView experts,
-             TensorView weights) override;
+  void Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView num_valid,
+             const RouterOutput& out) override;
   void RunExperts(const ExpertWeights& experts, const ExpertArgs& args) override;
 
   void GatherRows(ConstTensorView src, ConstTensorView index, TensorView dst) override;

@@ -6,6 +6,7 @@
 #include "kernels/cpu/host_weights.h"
 #include "kernels/cpu/op_checks.h"
 #include "kernels/cpu/reference_backend.h"
+#include "kernels/cpu/router.h"
 
 namespace switchyard {
 namespace {
@@ -34,9 +35,9 @@ int32_t LargestUnchosen(const std::vector<double>& values, const std::vector<int
 
 }  // namespace
 
-void ReferenceBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, TensorView experts,
-                             TensorView weights) {
-  CheckRoute(spec, x, router, experts, weights);
+void ReferenceBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView num_valid,
+                             const RouterOutput& out) {
+  CheckRoute(spec, x, router, num_valid, out);
   const int64_t hidden = x.row_elements();
   for (int64_t t = 0; t < x.dim(0); ++t) {
     const float* row = x.As<float>().data() + t * hidden;
@@ -51,10 +52,11 @@ void ReferenceBackend::Route(const RouterSpec& spec, ConstTensorView x, const Ma
     double chosen = 0;
     for (int64_t k = 0; k < spec.top_k; ++k) chosen += p[order[k]];
     for (int64_t k = 0; k < spec.top_k; ++k) {
-      experts.As<int32_t>()[t * spec.top_k + k] = order[k];
-      weights.As<float>()[t * spec.top_k + k] = static_cast<float>(p[order[k]] / (spec.renormalize ? chosen : 1.0));
+      out.experts.As<int32_t>()[t * spec.top_k + k] = order[k];
+      out.weights.As<float>()[t * spec.top_k + k] = static_cast<float>(p[order[k]] / (spec.renormalize ? chosen : 1.0));
     }
   }
+  CountAndMaskExperts(spec, x.dim(0), num_valid, out);
 }
 
 void ReferenceBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& args) {

@@ -29,6 +29,7 @@ void RopeAppendTokens(const RopeTask& task, int64_t begin, int64_t end) {
   for (int64_t t = begin; t < end; ++t) {
     const int32_t position = task.index.positions.As<int32_t>()[t];
     const int32_t sequence = task.index.token_sequence.As<int32_t>()[t];
+    if (sequence < 0) continue;
     for (int64_t i = 0; i < half; ++i) {
       // The angle is a float32 product, as in the models' training code: far positions differ visibly otherwise.
       const float angle = static_cast<float>(position) * task.rope.inv_freq[i];

@@ -25,4 +25,18 @@ void SelectExperts(const RouterSpec& spec, const float* logits, int32_t* experts
   for (int64_t k = 0; k < spec.top_k; ++k) weights[k] = static_cast<float>(weights[k] / denominator);
 }
 
+void CountAndMaskExperts(const RouterSpec& spec, int64_t num_tokens, ConstTensorView num_valid,
+                         const RouterOutput& out) {
+  const int64_t valid = num_valid.data() == nullptr ? num_tokens : num_valid.As<int32_t>()[0];
+  const std::span<int32_t> experts = out.experts.As<int32_t>();
+  for (int64_t i = 0; i < num_tokens * spec.top_k; ++i) {
+    if (i < valid * spec.top_k) {
+      ++out.counts.As<int32_t>()[experts[i]];
+    } else {
+      experts[i] = -1;
+      out.weights.As<float>()[i] = 0;
+    }
+  }
+}
+
 }  // namespace switchyard

@@ -11,4 +11,8 @@ namespace switchyard {
 // are still distinct and in range, and the weights NaN.
 void SelectExperts(const RouterSpec& spec, const float* logits, int32_t* experts, float* weights);
 
+// Adds the choices of the first num_valid rows (all without it) to the counts; the rows behind become padding.
+void CountAndMaskExperts(const RouterSpec& spec, int64_t num_tokens, ConstTensorView num_valid,
+                         const RouterOutput& out);
+
 }  // namespace switchyard

@@ -5,8 +5,11 @@
 
 namespace switchyard {
 
-absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(int /*device_index*/) {
-  return absl::UnimplementedError("--device cuda: this build of switchyard has no CUDA backend; run with --device cpu");
+absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const CudaBackendOptions& /*options*/) {
+  return absl::UnimplementedError(
+      "--device cuda: this build of switchyard has no CUDA backend; install the CUDA 13 toolkit and build again, or "
+      "run "
+      "with --device cpu");
 }
 
 }  // namespace switchyard

@@ -96,6 +96,7 @@ class GlooMesh final : public Mesh {
   std::string transport() const override { return "gloo/tcp"; }
   absl::Status Exchange(const CallSignature& call, std::span<const std::span<const std::byte>> sends,
                         std::span<const std::span<std::byte>> recvs) override;
+  absl::Status Health() const override;
   void Abort(const absl::Status& reason) override { Fail(reason).IgnoreError(); }
 
  private:
@@ -110,7 +111,7 @@ class GlooMesh final : public Mesh {
     std::unique_ptr<UnboundBuffer> receive[2];
     std::unique_ptr<UnboundBuffer> send;
     std::unique_ptr<UnboundBuffer> watch;
-    // The rank's thread only.
+    // The rank's thread while in_call_; guarded by mu_ otherwise.
     int turn = 0;                   // which of the two envelopes is the next
     bool next_has_arrived = false;  // and was taken from Gloo already
     // Guarded by mu_.
@@ -147,7 +148,7 @@ class GlooMesh final : public Mesh {
   std::vector<std::pair<int, std::unique_ptr<UnboundBuffer>>> sending_;
   std::vector<std::pair<int, std::unique_ptr<UnboundBuffer>>> receiving_;
 
-  std::mutex mu_;
+  mutable std::mutex mu_;
   // Guarded by mu_.
   absl::Status failure_;
   UnboundBuffer* waiting_ = nullptr;  // what the rank's thread waits for
@@ -155,6 +156,7 @@ class GlooMesh final : public Mesh {
   int waiting_rank_ = 0;  // its other end
   CollectiveKind kind_ = CollectiveKind::kBarrier;
   absl::Time deadline_ = absl::InfiniteFuture();  // of the call in progress
+  bool in_call_ = false;
   bool stopping_ = false;
 
   std::condition_variable stop_;
@@ -197,6 +199,7 @@ absl::Status GlooMesh::Exchange(const CallSignature& call, std::span<const std::
     if (!failure_.ok()) return failure_;
     kind_ = call.kind;
     deadline_ = absl::Now() + timeout_;
+    in_call_ = true;
     for (int r = 0; r < size_; ++r) peers_[r].awaited = r != rank_;
   }
   // Ranks begin with different peers.
@@ -224,6 +227,7 @@ absl::Status GlooMesh::Exchange(const CallSignature& call, std::span<const std::
   sending_.clear();
   const std::lock_guard lock(mu_);
   deadline_ = absl::InfiniteFuture();
+  in_call_ = false;
   return status;
 }
 
@@ -361,6 +365,15 @@ absl::Status GlooMesh::TakeNotice(int r) {
   return peer.next_has_arrived ? ReadNotice(peer.received[peer.turn]) : absl::OkStatus();
 }
 
+absl::Status GlooMesh::Health() const {
+  const std::lock_guard lock(mu_);
+  if (!failure_.ok()) return failure_;
+  for (int r = 0; r < size_; ++r) {
+    if (peers_[r].lost) return absl::UnavailableError(absl::StrCat("rank ", r, " is lost: connection closed"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status GlooMesh::Fail(const absl::Status& reason) {
   {
     const std::lock_guard lock(mu_);
@@ -421,6 +434,7 @@ void GlooMesh::Watch() {
       return;
     }
     bool lost = false;
+    absl::Status notice;
     for (int r = 0; r < size_; ++r) {
       if (r == rank_ || peers_[r].lost) continue;
       try {
@@ -429,9 +443,17 @@ void GlooMesh::Watch() {
         peers_[r].watch->waitRecv(kAtOnce);
       } catch (const std::exception&) {
         peers_[r].lost = lost = true;
+        // In a call the rank's thread looks itself. Outside of one, a peer that is gone without a word may have done
+        // its part of the next call before.
+        if (!in_call_) notice.Update(TakeNotice(r));
       }
     }
     if (lost) Wake();
+    if (!notice.ok()) {
+      lock.unlock();
+      Fail(notice).IgnoreError();
+      return;
+    }
   }
 }
 

@@ -143,6 +143,7 @@ class InProcessCommunicator final : public Communicator {
     });
   }
 
+  absl::Status Health() const override { return group_->failure_status(); }
   void Abort(const absl::Status& reason) override {
     CHECK(!reason.ok());
     group_->Fail(reason);

@@ -104,6 +104,7 @@ class MeshCommunicator final : public Communicator {
     return status;
   }
 
+  absl::Status Health() const override { return mesh_->Health(); }
   void Abort(const absl::Status& reason) override {
     CHECK(!reason.ok());
     mesh_->Abort(reason);

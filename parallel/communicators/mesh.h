@@ -12,7 +12,7 @@
 
 namespace switchyard {
 
-// Used like a Communicator: by one thread, except for Abort; the first failure is final.
+// Used like a Communicator: by one thread, except for Abort and Health; the first failure is final.
 class Mesh {
  public:
   virtual ~Mesh() = default;
@@ -26,6 +26,8 @@ class Mesh {
   // INTERNAL where the ranks' calls differ or a sender's bytes are not what the receiver expects.
   virtual absl::Status Exchange(const CallSignature& call, std::span<const std::span<const std::byte>> sends,
                                 std::span<const std::span<std::byte>> recvs) = 0;
+  // The first failure, OK if none; any thread.
+  virtual absl::Status Health() const = 0;
   virtual void Abort(const absl::Status& reason) = 0;
 };
 

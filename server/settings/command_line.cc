@@ -20,7 +20,7 @@
 namespace switchyard {
 namespace {
 
-constexpr Command kCommands[] = {Command::kServe, Command::kGenerate, Command::kScore};
+constexpr Command kCommands[] = {Command::kServe, Command::kGenerate, Command::kScore, Command::kPlan};
 
 const char* Description(Command command) {
   switch (command) {
@@ -30,6 +30,8 @@ const char* Description(Command command) {
       return "Continue one prompt on the terminal";
     case Command::kScore:
       return "Print the log-probabilities of given texts, one JSON line each";
+    case Command::kPlan:
+      return "Print what each GPU's memory would hold, without loading anything";
   }
   return "";
 }
@@ -145,7 +147,6 @@ absl::StatusOr<CommandLine> Finish(Command command, const CommandApp& app, Setti
   if (app.print_config) return CommandLine{.settings = std::nullopt, .output = PrintConfig(Name(command), app.flags)};
   absl::StatusOr<LaunchEnvironment> launch = ReadLaunchEnvironment(environment);
   if (!launch.ok()) return launch.status();
-  draft->settings.command = command;
   draft->settings.check = app.check;
   if (absl::Status status = Complete(*launch, draft); !status.ok()) return status;
   return CommandLine{.settings = std::move(draft->settings), .output = ""};
@@ -170,7 +171,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   if (!is_command && !absl::StartsWith(first, "-")) {
     return absl::InvalidArgumentError(
         absl::StrCat(first.empty() ? "a command is missing" : absl::StrCat("\"", first, "\" is no command"),
-                     ": it is serve, generate or score; see switchyard --help"));
+                     ": it is serve, generate, score or plan; see switchyard --help"));
   }
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
@@ -186,7 +187,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   for (const Command command : kCommands) {
     if (apps[command].app->parsed()) return Finish(command, apps[command], &drafts[command], environment);
   }
-  return absl::InvalidArgumentError("a command is missing: serve, generate or score; see switchyard --help");
+  return absl::InvalidArgumentError("a command is missing: serve, generate, score or plan; see switchyard --help");
 }
 
 }  // namespace switchyard

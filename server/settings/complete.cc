@@ -6,15 +6,54 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "server/settings/schema.h"
 
 namespace switchyard {
 namespace {
 
+constexpr int64_t kLeastGpuBytes = 1 << 20;
+
+// "16GiB,24GiB" instead of "0,1": no plain number is a card's size.
+bool AreSizes(const std::string& gpus) { return gpus.find_first_not_of("0123456789, -") != std::string::npos; }
+
+absl::Status ReadGpus(SettingsDraft* draft) {
+  EngineConfig& engine = draft->settings.engine;
+  if (draft->gpus.empty()) return absl::OkStatus();
+  if (draft->settings.command == Command::kPlan && AreSizes(draft->gpus)) {
+    engine.gpus.clear();
+    for (const absl::string_view part : absl::StrSplit(draft->gpus, ',')) {
+      const absl::StatusOr<int64_t> bytes = ParseBytes(part);
+      if (!bytes.ok()) return absl::InvalidArgumentError(absl::StrCat("--gpus: ", bytes.status().message()));
+      if (*bytes < kLeastGpuBytes) {
+        return absl::InvalidArgumentError(absl::StrCat("--gpus \"", draft->gpus, "\" mixes indices and sizes, or \"",
+                                                       part, "\" lacks its unit: 0,1 or 16GiB,24GiB"));
+      }
+      engine.gpu_memory_bytes.push_back(*bytes);
+    }
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<std::vector<int32_t>> gpus = ParseIntList(draft->gpus, 0, 1023);
+  if (!gpus.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--gpus: ", gpus.status().message(),
+                     AreSizes(draft->gpus) ? "; sizes in place of GPUs are for `switchyard plan`" : ""));
+  }
+  engine.gpus.assign(gpus->begin(), gpus->end());
+  return absl::OkStatus();
+}
+
 absl::Status CompleteRanks(const LaunchEnvironment& environment, SettingsDraft* draft) {
   EngineConfig& engine = draft->settings.engine;
   engine.launch = environment.launch;
   if (engine.device == DeviceKind::kCpu) {
+    if (draft->settings.command == Command::kPlan) {
+      return absl::InvalidArgumentError("--device cpu: plan computes the memory of GPUs; leave --device out");
+    }
+    if (engine.dtype.has_value()) {
+      return absl::InvalidArgumentError("--dtype is for --device cuda; for --device cpu see --activations");
+    }
     if (!draft->gpus.empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat("--gpus \"", draft->gpus, "\" needs --device cuda; for ranks on the CPU use --ranks"));
@@ -31,17 +70,8 @@ absl::Status CompleteRanks(const LaunchEnvironment& environment, SettingsDraft* 
         absl::StrCat("--ranks ", *draft->ranks, " is for --device cpu; for --device cuda name the GPUs: --gpus 0,1"));
   }
   engine.gpus = {environment.process_idx_on_host};
-  if (!draft->gpus.empty()) {
-    absl::StatusOr<std::vector<int32_t>> gpus = ParseIntList(draft->gpus, 0, 1023);
-    if (!gpus.ok()) return absl::InvalidArgumentError(absl::StrCat("--gpus: ", gpus.status().message()));
-    engine.gpus.assign(gpus->begin(), gpus->end());
-    std::sort(gpus->begin(), gpus->end());
-    if (std::adjacent_find(gpus->begin(), gpus->end()) != gpus->end()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--gpus \"", draft->gpus, "\" names a GPU twice; each carries one rank"));
-    }
-  }
-  engine.num_local_ranks = static_cast<int>(engine.gpus.size());
+  if (absl::Status status = ReadGpus(draft); !status.ok()) return status;
+  engine.num_local_ranks = static_cast<int>(std::max(engine.gpus.size(), engine.gpu_memory_bytes.size()));
   return absl::OkStatus();
 }
 
@@ -103,7 +133,10 @@ absl::Status CompleteGenerate(SettingsDraft* draft) {
 absl::Status Complete(const LaunchEnvironment& environment, SettingsDraft* draft) {
   const Settings& settings = draft->settings;
   if (settings.engine.model_dir.empty()) {
-    return absl::InvalidArgumentError("--model is missing: name the checkpoint's directory");
+    return absl::InvalidArgumentError(
+        settings.command == Command::kPlan
+            ? "--model is missing: name the checkpoint's directory, or its config.json alone"
+            : "--model is missing: name the checkpoint's directory");
   }
   if (absl::Status status = CompleteRanks(environment, draft); !status.ok()) return status;
   switch (settings.command) {
@@ -115,6 +148,8 @@ absl::Status Complete(const LaunchEnvironment& environment, SettingsDraft* draft
       if (settings.score.input.empty()) {
         return absl::InvalidArgumentError("--input is missing: name a file of JSON lines, or - for standard input");
       }
+      return absl::OkStatus();
+    case Command::kPlan:
       return absl::OkStatus();
   }
   return absl::OkStatus();

@@ -46,6 +46,30 @@ Flag ExchangeFlag(std::optional<ExchangeStrategy>* target) {
       [target]() { return target->has_value() ? static_cast<size_t>(**target) + 1 : 0; });
 }
 
+Flag DTypeFlag(std::optional<DType>* target) {
+  static constexpr DType kChoices[] = {DType::kBFloat16, DType::kFloat16};
+  return ChoiceFlag(
+      "dtype",
+      "of activations and weights on GPUs; auto: float16 where the checkpoint's weights are float16, else bfloat16",
+      {"auto", "bfloat16", "float16"},
+      [target](size_t i) { *target = i == 0 ? std::nullopt : std::optional(kChoices[i - 1]); },
+      [target]() { return !target->has_value()           ? size_t{0}
+                          : **target == DType::kBFloat16 ? size_t{1}
+                                                         : size_t{2}; });
+}
+
+// A switch that turns off what is on without it.
+Flag NoFlag(std::string name, std::string help, bool* target) {
+  Flag flag = SwitchFlag(std::move(name), std::move(help), target);
+  flag.read = [target, read = std::move(flag.read)](const std::string& text) {
+    const absl::Status status = read(text);
+    if (status.ok()) *target = !*target;
+    return status;
+  };
+  flag.show = [target]() -> std::optional<std::string> { return *target ? "false" : "true"; };
+  return flag;
+}
+
 Flag LogLevelFlag(std::string* target) {
   static constexpr std::string_view kLevels[] = {"trace", "debug", "info", "warn", "error", "off"};
   return ChoiceFlag(
@@ -63,6 +87,11 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   flags->push_back(
       In(model, IntFlagOf("max-model-len", "tokens of prompt and answer together; 0: the model's own limit",
                           {.remedy = "0 takes the model's own limit"}, &engine.max_model_len)));
+  flags->push_back(In(model, EnumFlag("load-format", "the checkpoint's weights, or random ones of its shapes",
+                                      {"auto", "dummy"}, &engine.load_format)));
+  flags->push_back(
+      In(model, IntFlagOf("load-threads", "per rank; 0: 4 on a GPU, as many as the rank computes with on the CPU",
+                          {.max = 256, .remedy = "0 chooses"}, &engine.load_threads)));
 
   const char* ranks = "Ranks";
   flags->push_back(In(ranks, EnumFlag("device", "where the ranks compute", {"cpu", "cuda"}, &engine.device)));
@@ -70,10 +99,19 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
       In(ranks, OptionalIntFlag("ranks", "ranks of this process that share the experts (--device cpu); default 1",
                                 {.min = 1, .max = 1024}, &draft->ranks)));
   flags->push_back(
-      In(ranks, TextFlag("gpus", "I,J,...", "GPUs of this process, one rank each (--device cuda)", &draft->gpus)));
+      In(ranks, TextFlag("gpus", "I,J,...",
+                         draft->settings.command == Command::kPlan
+                             ? "GPUs, one rank each; or their sizes, 16GiB,24GiB, for GPUs that are elsewhere"
+                             : "GPUs of this process, one rank each (--device cuda); ranks may share one: 0,0",
+                         &draft->gpus)));
   flags->push_back(In(ranks, EnumFlag("attention", "attention weights whole on every rank, or heads divided",
                                       {"replicated", "tensor-parallel"}, &engine.attention)));
   flags->push_back(In(ranks, ExchangeFlag(&engine.exchange)));
+  flags->push_back(
+      In(ranks, ChoiceFlag(
+                    "collectives", "between GPUs: auto takes NCCL where it can run; staged goes through host memory",
+                    {"auto", "staged"}, [&engine](size_t i) { engine.staged_collectives = i == 1; },
+                    [&engine]() { return engine.staged_collectives ? size_t{1} : size_t{0}; })));
   flags->push_back(In(ranks, DurationFlag("collective-timeout", "a rank that is silent for so long is lost",
                                           absl::Milliseconds(100), &engine.collective_timeout)));
   flags->push_back(In(ranks, IntFlagOf("threads",
@@ -82,8 +120,10 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                        {.max = 4096, .remedy = "0 takes all cores"}, &engine.num_threads)));
 
   const char* memory = "Memory and batching";
-  flags->push_back(In(memory, SizeFlag("kv-cache", "KV cache per rank, as 4GiB or 512MB; 0: what the limits below need",
-                                       &engine.kv_cache_bytes)));
+  flags->push_back(In(
+      memory, SizeFlag("kv-cache", "KV cache per rank, as 4GiB or 512MB; 0: what the limits below need, within memory",
+                       &engine.kv_cache_bytes)));
+  flags->push_back(In(memory, SizeFlag("gpu-reserve", "memory left free on each GPU", &engine.gpu_reserve_bytes)));
   flags->push_back(
       In(memory, IntFlagOf("page-size", "tokens per KV page", {.min = 1, .max = 1024}, &engine.page_size)));
   flags->push_back(In(memory, IntFlagOf("max-batch-tokens", "tokens computed per step; longer prompts are split",
@@ -94,6 +134,9 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                         {.min = 1, .max = 1 << 20}, &engine.max_queued_requests)));
 
   const char* other = "Numerics and logs";
+  flags->push_back(In(other, DTypeFlag(&engine.dtype)));
+  flags->push_back(In(
+      other, NoFlag("no-cuda-graphs", "queue every kernel of a decode step anew, for debugging", &engine.cuda_graphs)));
   flags->push_back(
       In(other, ChoiceFlag(
                     "activations", "of large matrix products on the CPU; bfloat16 is faster where AVX512_BF16 is there",
@@ -198,6 +241,11 @@ void AddScoreFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
       "Input", IntFlagOf("batch", "lines in the engine at the same time", {.min = 1, .max = 1 << 16}, &score.batch)));
 }
 
+void AddPlanFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
+  flags->push_back(In("Output", SwitchFlag("json", "one JSON object with exact bytes instead of the table",
+                                           &draft->settings.plan.json)));
+}
+
 }  // namespace
 
 const char* Name(Command command) {
@@ -208,12 +256,19 @@ const char* Name(Command command) {
       return "generate";
     case Command::kScore:
       return "score";
+    case Command::kPlan:
+      return "plan";
   }
   return "unknown";
 }
 
 std::vector<Flag> FlagsOf(Command command, SettingsDraft* draft) {
   std::vector<Flag> flags;
+  draft->settings.command = command;
+  if (command == Command::kPlan) {
+    draft->settings.engine.device = DeviceKind::kCuda;
+    AddPlanFlags(draft, &flags);
+  }
   if (command == Command::kGenerate) AddGenerateFlags(draft, &flags);
   if (command == Command::kScore) AddScoreFlags(draft, &flags);
   AddEngineFlags(draft, &flags);

@@ -22,7 +22,8 @@ struct SettingsDraft {
   std::string api_key_file;
 };
 
-// The flags of `command`, bound to `draft`, which outlives them. Its values now are the defaults.
+// The flags of `command`, bound to `draft`, which outlives them. Its values now are the defaults; those in which the
+// command differs from the others are set here.
 std::vector<Flag> FlagsOf(Command command, SettingsDraft* draft);
 
 // After all flags were read: what one flag says of another, files of keys, the launcher's share of ranks and CPUs.

@@ -12,7 +12,7 @@
 
 namespace switchyard {
 
-enum class Command { kServe, kGenerate, kScore };
+enum class Command { kServe, kGenerate, kScore, kPlan };
 const char* Name(Command command);  // "serve"
 
 enum class LogFormat { kText, kJson };
@@ -56,6 +56,10 @@ struct ScoreSettings {
   int64_t batch = 64;  // lines in the engine at the same time
 };
 
+struct PlanSettings {
+  bool json = false;
+};
+
 struct Settings {
   Command command = Command::kServe;
   EngineConfig engine;
@@ -63,6 +67,7 @@ struct Settings {
   ServeSettings serve;
   GenerateSettings generate;
   ScoreSettings score;
+  PlanSettings plan;
   bool check = false;  // validate, load nothing
 };
 

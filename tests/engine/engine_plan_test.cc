@@ -67,5 +67,64 @@ TEST(EnginePlan, OneSequenceOfFullLengthAlwaysFits) {
   EXPECT_GE(plan->kv_shape.num_pages * plan->kv_shape.page_size, 512);
 }
 
+TEST(EnginePlan, GpusComputeInTheCheckpointsTypeUnlessToldOtherwise) {
+  DecoderSpec spec = SmallSpec();
+  EngineConfig config;
+  EXPECT_EQ(ActivationDType(config, spec), DType::kFloat32);
+  config.device = DeviceKind::kCuda;
+  EXPECT_EQ(ActivationDType(config, spec), DType::kBFloat16);
+  spec.weight_dtype = DType::kFloat32;
+  EXPECT_EQ(ActivationDType(config, spec), DType::kBFloat16);
+  spec.weight_dtype = DType::kFloat16;
+  EXPECT_EQ(ActivationDType(config, spec), DType::kFloat16);
+  EXPECT_EQ(MakeEnginePlan(config, spec, 1)->kv_shape.dtype, DType::kFloat16);
+  config.dtype = DType::kBFloat16;
+  EXPECT_EQ(ActivationDType(config, spec), DType::kBFloat16);
+}
+
+TEST(EnginePlan, LeavesTheRestOfAGpusPagesToTheMemoryPlan) {
+  const auto plan = MakeEnginePlan({.device = DeviceKind::kCuda}, SmallSpec(), 2);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->kv_shape.num_pages, 512 / 16);
+  EXPECT_EQ(plan->config.kv_cache_bytes, 0);
+  EXPECT_EQ(plan->max_useful_pages(), 128 * 32);  // 256 requests on two ranks, 32 pages each
+}
+
+TEST(EnginePlan, SetsPagesWhereverThePlanSaysThem) {
+  auto plan = MakeEnginePlan({.device = DeviceKind::kCuda}, SmallSpec(), 1);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  plan->SetPages(100);
+  EXPECT_EQ(plan->kv_shape.num_pages, 100);
+  EXPECT_EQ(plan->scheduler.pages_per_domain, 100);
+  EXPECT_EQ(plan->config.kv_cache_bytes, 100 * 2 * 2 * 4 * 16 * 16 * 2);
+}
+
+TEST(EnginePlan, RefusesShapesThatTheGpuKernelsDoNotTake) {
+  const auto expect_refused = [](DecoderSpec spec, const std::vector<std::string>& words) {
+    EXPECT_TRUE(MakeEnginePlan({}, spec, 1).ok());
+    const absl::Status status = MakeEnginePlan({.device = DeviceKind::kCuda}, spec, 1).status();
+    ASSERT_TRUE(absl::IsInvalidArgument(status)) << status;
+    for (const std::string& word : words) EXPECT_NE(status.message().find(word), std::string::npos) << status;
+  };
+  DecoderSpec spec = SmallSpec();
+  spec.head_dim = 20;
+  expect_refused(spec, {"head_dim is 20", "multiples of 8 up to 256"});
+  spec.head_dim = 264;
+  expect_refused(spec, {"head_dim is 264", "up to 256"});
+  spec = SmallSpec();
+  spec.hidden_size = 60;
+  expect_refused(spec, {"hidden_size is 60", "multiples of 8;"});
+  spec = SmallSpec();
+  spec.expert_intermediate_size = 4;
+  expect_refused(spec, {"intermediate_size is 4"});
+  spec = SmallSpec();
+  spec.num_experts = 513;
+  expect_refused(spec, {"num_local_experts is 513", "up to 512"});
+  spec = SmallSpec();
+  spec.num_experts = 64;
+  spec.experts_per_token = 17;
+  expect_refused(spec, {"num_experts_per_tok is 17", "up to 16"});
+}
+
 }  // namespace
 }  // namespace switchyard

@@ -134,8 +134,11 @@ TEST_P(Bf16ActivationsTest, RouterStaysFloat32) {
   const std::vector<float> x = Normal(80 * 96);
   std::vector<int32_t> experts(80 * 2);
   std::vector<float> weights(80 * 2), expected(80 * 2);
-  backend_->Route({64, 2, true}, View(x, {80, 96}), *router.matrix, View(experts, {80, 2}), View(weights, {80, 2}));
-  float32->Route({64, 2, true}, View(x, {80, 96}), *router.matrix, View(experts, {80, 2}), View(expected, {80, 2}));
+  std::vector<int32_t> counts(64);
+  backend_->Route({64, 2, true}, View(x, {80, 96}), *router.matrix, ConstTensorView(),
+                  {View(experts, {80, 2}), View(weights, {80, 2}), View(counts, {64})});
+  float32->Route({64, 2, true}, View(x, {80, 96}), *router.matrix, ConstTensorView(),
+                 {View(experts, {80, 2}), View(expected, {80, 2}), View(counts, {64})});
   EXPECT_EQ(weights, expected);
 }
 

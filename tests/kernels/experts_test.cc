@@ -21,8 +21,9 @@ TEST_P(ExpertsTest, RouteChoosesTheMostLikelyExperts) {
       const std::vector<float> x = Normal(tokens * hidden);
       std::vector<int32_t> experts(tokens * top_k, -1);
       std::vector<float> weights(tokens * top_k);
-      backend_->Route({num_experts, top_k, renormalize}, View(x, {tokens, hidden}), *router.matrix,
-                      View(experts, {tokens, top_k}), View(weights, {tokens, top_k}));
+      std::vector<int32_t> counts(num_experts);
+      backend_->Route({num_experts, top_k, renormalize}, View(x, {tokens, hidden}), *router.matrix, ConstTensorView(),
+                      {View(experts, {tokens, top_k}), View(weights, {tokens, top_k}), View(counts, {num_experts})});
       for (int64_t t = 0; t < tokens; ++t) {
         const std::vector<double> row(x.begin() + t * hidden, x.begin() + (t + 1) * hidden);
         std::vector<double> p(num_experts);
@@ -57,7 +58,9 @@ TEST_P(ExpertsTest, RouteTakesTheLowestExpertAmongEquals) {
   const std::vector<float> x = Normal(2 * 16);
   std::vector<int32_t> experts(2 * 3);
   std::vector<float> weights(2 * 3);
-  backend_->Route({5, 3, true}, View(x, {2, 16}), *router, View(experts, {2, 3}), View(weights, {2, 3}));
+  std::vector<int32_t> counts(5);
+  backend_->Route({5, 3, true}, View(x, {2, 16}), *router, ConstTensorView(),
+                  {View(experts, {2, 3}), View(weights, {2, 3}), View(counts, {5})});
   EXPECT_THAT(experts, ElementsAre(0, 1, 2, 0, 1, 2));
   EXPECT_NEAR(weights[0], 1.0 / 3, 1e-7);
 }
@@ -68,7 +71,9 @@ TEST_P(ExpertsTest, RouteOfNanStaysInRangeAndHarmsNoOtherToken) {
   x[3] = NAN;
   std::vector<int32_t> experts(2 * 3, -1);
   std::vector<float> weights(2 * 3);
-  backend_->Route({5, 3, true}, View(x, {2, 16}), *router.matrix, View(experts, {2, 3}), View(weights, {2, 3}));
+  std::vector<int32_t> counts(5);
+  backend_->Route({5, 3, true}, View(x, {2, 16}), *router.matrix, ConstTensorView(),
+                  {View(experts, {2, 3}), View(weights, {2, 3}), View(counts, {5})});
   for (const int32_t expert : experts) EXPECT_TRUE(expert >= 0 && expert < 5);
   EXPECT_TRUE(std::isnan(weights[0]));
   EXPECT_NEAR(weights[3] + weights[4] + weights[5], 1.0, 1e-6);

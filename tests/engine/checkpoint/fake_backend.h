@@ -1,40 +1,63 @@
 // A Backend that only keeps weights, as plain float32, so that loading is tested without any mathematics.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <optional>
+#include <string>
+#include <thread>
 #include <vector>
 
 #include "kernels/backend.h"
 
 namespace switchyard {
 
+// Fills that may still succeed, of all matrices of a backend together.
+using FillBudget = std::shared_ptr<std::atomic<int>>;
+
 class FakeMatrix : public Matrix {
  public:
-  explicit FakeMatrix(const MatrixSpec& spec);
+  FakeMatrix(const MatrixSpec& spec, FillBudget fills_left);
 
   const MatrixSpec& spec() const override { return spec_; }
   size_t bytes() const override { return values_.size() * sizeof(float); }
+  // A row that was filled already is a failure of the test.
   absl::Status Fill(int64_t row_begin, ConstTensorView rows) override;
+  // Numbers that differ from element to element and from seed to seed, of no particular distribution.
+  absl::Status FillRandom(uint64_t seed, float deviation) override;
 
   // [out_features * in_features], NaN where no Fill has been.
   const std::vector<float>& values() const { return values_; }
-  int64_t rows_filled() const { return rows_filled_; }
+  std::optional<float> deviation() const { return deviation_; }  // what FillRandom was given
 
  private:
+  absl::Status TakeFill();
+
   const MatrixSpec spec_;
+  const FillBudget fills_left_;
   std::vector<float> values_;
-  int64_t rows_filled_ = 0;
+  std::vector<std::atomic<bool>> row_filled_;
+  std::optional<float> deviation_;
 };
 
 // The values of a matrix that a FakeBackend made.
 const std::vector<float>& ValuesOf(const Matrix& matrix);
 std::vector<float> ValuesOf(const Tensor& tensor);
 
-// Creates and fills weights; any mathematics is a failure of the test.
+// How often each operation of a FakeBackend succeeds before it fails as on a full or broken device.
+struct FakeLimits {
+  int allocations = 1'000'000;  // matrices, sets of experts and buffers together
+  int staging_buffers = 1'000'000;
+  int copies = 1'000'000;
+  int fills = 1'000'000;
+};
+
+// Creates and fills weights; any mathematics, and a call from another thread than the first one's, is a failure of the
+// test.
 class FakeBackend : public Backend {
  public:
-  // Allocations after this many matrices, sets of experts and buffers fail as on a full device.
-  explicit FakeBackend(int max_allocations = 1'000'000) : allocations_left_(max_allocations) {}
+  explicit FakeBackend(const FakeLimits& limits = {})
+      : limits_(limits), fills_left_(std::make_shared<std::atomic<int>>(limits.fills)) {}
 
   DeviceKind device() const override { return DeviceKind::kCpu; }
   std::string Description() const override { return "fake"; }
@@ -42,10 +65,19 @@ class FakeBackend : public Backend {
   absl::StatusOr<Buffer> Allocate(size_t bytes) override;
   absl::Status CopyFromHost(ConstTensorView host, TensorView device) override;
   absl::Status CopyToHost(ConstTensorView device, TensorView host) override;
+  absl::StatusOr<Buffer> AllocateStaging(size_t bytes) override;
   absl::Status Synchronize() override { return absl::OkStatus(); }
   absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(const MatrixSpec& spec) override;
   absl::StatusOr<std::unique_ptr<ExpertWeights>> CreateExperts(const ExpertWeightsSpec& spec) override;
 
+  // Bytes of all AllocateStaging so far.
+  size_t staging_bytes() const { return staging_bytes_; }
+
+  void Clear(TensorView) override { Refuse(); }
+  absl::Status Reserve(const BackendLimits&) override {
+    Refuse();
+    return absl::OkStatus();
+  }
   void EmbedTokens(const Matrix&, ConstTensorView, TensorView) override { Refuse(); }
   void RmsNorm(ConstTensorView, ConstTensorView, float, TensorView) override { Refuse(); }
   void AddRmsNorm(ConstTensorView, ConstTensorView, float, TensorView, TensorView) override { Refuse(); }
@@ -58,7 +90,9 @@ class FakeBackend : public Backend {
                       TensorView) override {
     Refuse();
   }
-  void Route(const RouterSpec&, ConstTensorView, const Matrix&, TensorView, TensorView) override { Refuse(); }
+  void Route(const RouterSpec&, ConstTensorView, const Matrix&, ConstTensorView, const RouterOutput&) override {
+    Refuse();
+  }
   void RunExperts(const ExpertWeights&, const ExpertArgs&) override { Refuse(); }
   void GatherRows(ConstTensorView, ConstTensorView, TensorView) override { Refuse(); }
   void SumRows(ConstTensorView, ConstTensorView, ConstTensorView, TensorView) override { Refuse(); }
@@ -74,9 +108,14 @@ class FakeBackend : public Backend {
 
  private:
   void Refuse() const { CHECK(false && "a FakeBackend does not compute"); }
-  absl::Status TakeAllocation(size_t bytes);
+  // RESOURCE_EXHAUSTED where `left` is used up.
+  absl::Status Take(int& left, size_t bytes);
+  void CheckThread();
 
-  int allocations_left_;
+  FakeLimits limits_;
+  const FillBudget fills_left_;
+  size_t staging_bytes_ = 0;
+  std::optional<std::thread::id> thread_;
 };
 
 }  // namespace switchyard

@@ -157,7 +157,16 @@ TEST_F(CommandLineTest, ErrorsNameFlagValueLimitAndRemedy) {
   ExpectRefused("serve --model m --http 8000", "--http|\"8000\"|HOST:PORT");
   ExpectRefused("serve --model m --drain-timeout soon", "--drain-timeout|\"soon\"|30s");
   ExpectRefused("serve --model m --gpus 0,1", "--gpus|--device cuda|--ranks");
-  ExpectRefused("serve --model m --device cuda --gpus 0,0", "--gpus|twice");
+  ExpectRefused("serve --model m --device cuda --gpus 0,x", "--gpus|\"x\"");
+  ExpectRefused("serve --model m --device cuda --gpus 16GiB", "--gpus|16GiB|switchyard plan");
+  ExpectRefused("serve --model m --dtype float16", "--dtype|--device cuda|--activations");
+  ExpectRefused("serve --model m --device cuda --dtype float32", "--dtype|\"float32\"|bfloat16");
+  ExpectRefused("serve --model m --load-format fast", "--load-format|\"fast\"|dummy");
+  ExpectRefused("serve --model m --gpu-reserve much", "--gpu-reserve|\"much\"|4GiB");
+  ExpectRefused("plan --gpus 16GiB", "--model is missing|config.json");
+  ExpectRefused("plan --model m --device cpu", "--device cpu|plan");
+  ExpectRefused("plan --model m --gpus 16GiB,24", "--gpus|\"24\"|unit");
+  ExpectRefused("plan --model m --gpus 16GiB,many", "--gpus|\"many\"");
   ExpectRefused("serve --model m --device cuda --ranks 2", "--ranks|--gpus");
   ExpectRefused("serve", "--model is missing");
   ExpectRefused("serve --model m --no-such-flag 1", "--no-such-flag");
@@ -201,6 +210,52 @@ TEST_F(CommandLineTest, ALaunchersProcessesBringOneRankEachAndShareTheCpus) {
   EXPECT_GE(settings.engine.num_threads, 1);
   EXPECT_EQ(ParseOk("serve --model m --threads 5").engine.num_threads, 5);
   EXPECT_EQ(ParseOk("serve --model m --device cuda").engine.gpus, (std::vector<int>{1}));
+}
+
+TEST_F(CommandLineTest, ReadsWhatConcernsGpus) {
+  const Settings defaults = ParseOk("serve --model m --device cuda");
+  EXPECT_TRUE(defaults.engine.cuda_graphs);
+  EXPECT_FALSE(defaults.engine.dtype.has_value());
+  EXPECT_FALSE(defaults.engine.staged_collectives);
+  EXPECT_EQ(defaults.engine.load_format, LoadFormat::kAuto);
+  EXPECT_EQ(defaults.engine.gpu_reserve_bytes, int64_t{512} << 20);
+  const Settings settings = ParseOk(
+      "serve --model m --device cuda --gpus 0,0,1 --dtype float16 --no-cuda-graphs --collectives staged --load-format "
+      "dummy --load-threads 3 --gpu-reserve 1GiB");
+  EXPECT_EQ(settings.engine.gpus, (std::vector<int>{0, 0, 1}));  // ranks may share a GPU
+  EXPECT_EQ(settings.engine.num_local_ranks, 3);
+  EXPECT_EQ(settings.engine.dtype, DType::kFloat16);
+  EXPECT_FALSE(settings.engine.cuda_graphs);
+  EXPECT_TRUE(settings.engine.staged_collectives);
+  EXPECT_EQ(settings.engine.load_format, LoadFormat::kDummy);
+  EXPECT_EQ(settings.engine.load_threads, 3);
+  EXPECT_EQ(settings.engine.gpu_reserve_bytes, int64_t{1} << 30);
+}
+
+TEST_F(CommandLineTest, PlanTakesGpusOrTheirSizes) {
+  const Settings gpus = ParseOk("plan --model m --gpus 1,0 --json");
+  EXPECT_EQ(gpus.command, Command::kPlan);
+  EXPECT_EQ(gpus.engine.device, DeviceKind::kCuda);
+  EXPECT_EQ(gpus.engine.gpus, (std::vector<int>{1, 0}));
+  EXPECT_TRUE(gpus.plan.json);
+  const Settings sizes = ParseOk("plan --model m --gpus 16GiB,24GB");
+  EXPECT_TRUE(sizes.engine.gpus.empty());
+  EXPECT_EQ(sizes.engine.gpu_memory_bytes, (std::vector<int64_t>{int64_t{16} << 30, 24'000'000'000}));
+  EXPECT_EQ(sizes.engine.num_local_ranks, 2);
+  EXPECT_FALSE(sizes.plan.json);
+}
+
+TEST_F(CommandLineTest, ASwitchThatTurnsOffSurvivesTheFile) {
+  for (const std::string line :
+       {"serve --model m --device cuda --no-cuda-graphs --dtype bfloat16", "serve --model m --device cuda"}) {
+    const absl::StatusOr<CommandLine> printed = Parse(line + " --print-config");
+    ASSERT_TRUE(printed.ok()) << printed.status();
+    const Settings again = ParseOk("serve --config " + Write("n.toml", printed->output));
+    EXPECT_EQ(again.engine.cuda_graphs, ParseOk(line).engine.cuda_graphs) << line;
+    EXPECT_EQ(again.engine.dtype, ParseOk(line).engine.dtype) << line;
+  }
+  environment_ = {{"SWITCHYARD_NO_CUDA_GRAPHS", "false"}};
+  EXPECT_TRUE(ParseOk("serve --model m").engine.cuda_graphs);
 }
 
 TEST_F(CommandLineTest, HelpNamesGroupsDefaultsAndVersion) {

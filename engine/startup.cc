@@ -1,0 +1,89 @@
+#include "engine/startup.h"
+
+#include <algorithm>
+#include <span>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/memory_plan.h"
+#include "kernels/device_info.h"
+
+namespace switchyard {
+namespace {
+
+// Bytes as two int32, which collectives carry.
+constexpr int64_t kWordBase = int64_t{1} << 30;
+
+// [world_size], from [local ranks] of every process.
+absl::StatusOr<std::vector<int64_t>> GatherFreeBytes(std::span<const int64_t> local, const LocalRanks& ranks) {
+  if (ranks.world_size == static_cast<int>(local.size())) return std::vector<int64_t>(local.begin(), local.end());
+  std::vector<std::vector<int32_t>> gathered(local.size());
+  std::vector<absl::Status> statuses(local.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < local.size(); ++i) {
+    threads.emplace_back([&, i] {
+      std::vector<int32_t> mine = {static_cast<int32_t>(local[i] / kWordBase),
+                                   static_cast<int32_t>(local[i] % kWordBase)};
+      gathered[i].resize(2 * static_cast<size_t>(ranks.world_size));
+      statuses[i] =
+          ranks.data[i]->AllGather(ConstTensorView::Of(std::span<const int32_t>(mine), Shape{1, 2}),
+                                   TensorView::Of(std::span<int32_t>(gathered[i]), Shape{ranks.world_size, 2}));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const absl::Status& status : statuses) {
+    if (!status.ok()) return status;
+  }
+  std::vector<int64_t> all;
+  for (size_t r = 0; r < static_cast<size_t>(ranks.world_size); ++r) {
+    all.push_back(gathered.front()[2 * r] * kWordBase + gathered.front()[2 * r + 1]);
+  }
+  return all;
+}
+
+absl::StatusOr<EnginePlan> FitToGpus(EnginePlan plan, const Checkpoint& checkpoint, const LocalRanks& ranks) {
+  const absl::StatusOr<std::vector<GpuInfo>> gpus = ListGpus(plan.config.gpus);
+  if (!gpus.ok()) return gpus.status();
+  const absl::StatusOr<std::vector<int64_t>> local = FreeBytesOfRanks(plan.config, *gpus);
+  if (!local.ok()) return local.status();
+  const absl::StatusOr<std::vector<int64_t>> all = GatherFreeBytes(*local, ranks);
+  if (!all.ok()) return all.status();
+  return FitToMemory(std::move(plan), checkpoint, *all);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenModel(const EngineConfig& config) {
+  return config.load_format == LoadFormat::kDummy ? Checkpoint::OpenConfig(config.model_dir)
+                                                  : Checkpoint::Open(config.model_dir);
+}
+
+absl::StatusOr<Startup> PrepareRanks(const EngineConfig& requested, const StartupCallback& progress) {
+  EngineConfig config = requested;
+  const bool on_gpus = config.device == DeviceKind::kCuda;
+  if (on_gpus) config.num_local_ranks = static_cast<int>(config.gpus.size());
+  absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenModel(config);
+  if (!checkpoint.ok()) return checkpoint.status();
+  const DecoderSpec& spec = (*checkpoint)->spec();
+  if (on_gpus) {
+    // A GPU that is not there is refused before the other processes are waited for.
+    absl::Status status = ListGpus(config.gpus).status();
+    if (!status.ok()) return status;
+  }
+  progress({.phase = "connect"});
+  absl::StatusOr<LocalRanks> ranks = ConnectRanks({.master_addr = config.launch.master_addr,
+                                                   .master_port = config.launch.master_port,
+                                                   .num_processes = config.launch.num_processes,
+                                                   .process_idx = config.launch.process_idx,
+                                                   .num_local_ranks = config.num_local_ranks,
+                                                   .collective_timeout = config.collective_timeout,
+                                                   .job = JobFingerprint(config, spec)});
+  if (!ranks.ok()) return ranks.status();
+  absl::StatusOr<EnginePlan> plan = MakeEnginePlan(config, spec, ranks->world_size);
+  if (plan.ok() && on_gpus) plan = FitToGpus(*std::move(plan), **checkpoint, *ranks);
+  if (!plan.ok()) return plan.status();
+  return Startup{*std::move(checkpoint), *std::move(ranks), *std::move(plan)};
+}
+
+}  // namespace switchyard

@@ -1,0 +1,14 @@
+// Random weights on the host, for benchmarks without a checkpoint.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "kernels/weights.h"
+
+namespace switchyard {
+
+// Element i is deviation * the i-th number of NormalDraw(seed), rounded to the matrix's type.
+absl::Status FillRandomRows(Matrix& matrix, uint64_t seed, float deviation);
+
+}  // namespace switchyard

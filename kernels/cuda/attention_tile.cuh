@@ -1,0 +1,201 @@
+// What both forms of paged attention do with tiles in shared memory and fragments in registers.
+//
+// A tile holds rows of kDim elements of a 16-bit type (kDim: 64, 128 or 256, head_dim padded with zeros) in chunks of
+// 16 bytes. Chunk c of row r lies at place c ^ (r % 8), so that the eight rows of one ldmatrix matrix lie in different
+// banks.
+//
+// A warp owns kTiles * 16 rows of queries. With g = lane / 4 and t = lane % 4 a lane holds of every m16n8k16 result
+// rows g and g + 8, columns 2t and 2t + 1; "row r" of a lane below means row g + 8 r.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/reduce.cuh"
+
+namespace switchyard::cuda {
+
+inline constexpr int kChunkElements = 8;  // 16 bytes
+inline constexpr float kLog2E = 1.44269504f;
+
+__device__ __forceinline__ float MinusInfinity() { return __uint_as_float(0xFF800000u); }
+
+// Of the first element of a chunk, in elements.
+template <int kDim>
+__device__ __forceinline__ int TileOffset(int row, int chunk) {
+  return row * kDim + (chunk ^ (row & 7)) * kChunkElements;
+}
+// The same of chunk 2 * pair + half. What depends on the lane, half and row, comes together first: unrolled over pairs,
+// few registers hold it.
+template <int kDim>
+__device__ __forceinline__ int TileOffset(int row, int pair, int half) {
+  return row * kDim + ((2 * pair) ^ (half ^ (row & 7))) * kChunkElements;
+}
+
+// Finds rows of keys and values of one sequence and one kv head in the pages.
+struct PagedRows {
+  const int32_t* pages;  // of the sequence
+  int page_size;
+  int num_kv_heads;
+  int kv_head;
+
+  // Row of head_dim elements for a position; negative where there is no page or the position is not below `end`.
+  __device__ __forceinline__ int At(int position, int end) const {
+    if (position >= end) return -1;
+    const auto page = static_cast<unsigned>(position) / static_cast<unsigned>(page_size);
+    const int offset = position - static_cast<int>(page) * page_size;
+    return (pages[page] * num_kv_heads + kv_head) * page_size + offset;
+  }
+};
+
+// Starts to copy kRows (at most 32, a multiple of 8) rows of `source` to a tile; lane i < kRows of the warp names the
+// source of row i, negative for a row of zeros. Elements from head_dim on become zero.
+template <int kRows, int kDim, typename T>
+__device__ __forceinline__ void CopyRowsAsync(const T* source, int lane_row, int head_dim, T* tile) {
+  constexpr int kChunks = kDim / kChunkElements;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+#pragma unroll 4  // more would cost the registers that hold sums
+  for (int i = 0; i < kRows * kChunks / kWarpSize; ++i) {
+    const int row = (i * kWarpSize + lane) / kChunks;
+    const int chunk = (i * kWarpSize + lane) % kChunks;
+    const int source_row = __shfl_sync(kFullWarp, lane_row, row);
+    const bool valid = source_row >= 0 && chunk * kChunkElements < head_dim;
+    const int64_t offset = valid ? static_cast<int64_t>(source_row) * head_dim + chunk * kChunkElements : 0;
+    CpAsync16(tile + TileOffset<kDim>(row, chunk), source + offset, valid);
+  }
+}
+
+// scores[i] = queries of row tile i times keys, not scaled. `queries` and `keys` are tiles.
+template <int kTiles, int kKeys, int kDim, typename T>
+__device__ __forceinline__ void MultiplyKeys(const T* queries, const T* keys, float (&scores)[kTiles][kKeys / 8][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+    for (int n = 0; n < kKeys / 8; ++n) scores[i][n][0] = scores[i][n][1] = scores[i][n][2] = scores[i][n][3] = 0.0f;
+  }
+#pragma unroll
+  for (int k = 0; k < kDim / 16; ++k) {
+    uint32_t a[kTiles][4];
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+      LdMatrixX4(a[i], queries + TileOffset<kDim>(i * 16 + lane % 16, k, lane / 16));
+    }
+#pragma unroll
+    for (int n = 0; n < kKeys / 16; ++n) {
+      uint32_t b[4];  // 16 dimensions of keys 16n .. 16n + 7, then of the next eight
+      LdMatrixX4(b, keys + TileOffset<kDim>(n * 16 + lane / 16 * 8 + lane % 8, k, lane / 8 % 2));
+      const uint32_t first[2] = {b[0], b[1]};
+      const uint32_t second[2] = {b[2], b[3]};
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        MmaM16N8K16<T>(scores[i][2 * n], a[i], first);
+        MmaM16N8K16<T>(scores[i][2 * n + 1], a[i], second);
+      }
+    }
+  }
+}
+
+// Queries' running softmax over the keys so far.
+template <int kTiles, int kDim>
+struct OnlineSoftmax {
+  float max[kTiles][2];  // of row r, not scaled
+  float sum[kTiles][2];  // of the weights in this lane's columns
+  float out[kTiles][kDim / 8][4];
+
+  __device__ __forceinline__ void Reset() {
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+      max[i][0] = max[i][1] = MinusInfinity();
+      sum[i][0] = sum[i][1] = 0.0f;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n) out[i][n][0] = out[i][n][1] = out[i][n][2] = out[i][n][3] = 0.0f;
+    }
+  }
+
+  // Turns the scores of kKeys more keys (-infinity: not visible) into weights, as left operands of the product with
+  // the values, and brings what was summed before to the new maximum. scale_log2: the scale times log2(e).
+  template <int kKeys, typename T>
+  __device__ __forceinline__ void Update(float (&scores)[kTiles][kKeys / 8][4], float scale_log2,
+                                         uint32_t (&weights)[kTiles][kKeys / 16][4]) {
+    float correction[kTiles][2];
+    bool maximum_moved = false;
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        float largest = max[i][r];
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; ++n) {
+          largest = fmaxf(largest, fmaxf(scores[i][n][2 * r], scores[i][n][2 * r + 1]));
+        }
+        largest = fmaxf(largest, __shfl_xor_sync(kFullWarp, largest, 1));
+        largest = fmaxf(largest, __shfl_xor_sync(kFullWarp, largest, 2));
+        // A row that has not seen a key yet keeps weights of 0 instead of infinity minus infinity.
+        const float base = largest == MinusInfinity() ? 0.0f : largest * scale_log2;
+        correction[i][r] = Exp2(max[i][r] * scale_log2 - base);
+        maximum_moved |= max[i][r] != largest;
+        max[i][r] = largest;
+        sum[i][r] *= correction[i][r];
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; ++n) {
+          float(&score)[4] = scores[i][n];
+          score[2 * r] = Exp2(score[2 * r] * scale_log2 - base);
+          score[2 * r + 1] = Exp2(score[2 * r + 1] * scale_log2 - base);
+          sum[i][r] += score[2 * r] + score[2 * r + 1];
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < kKeys / 16; ++k) {
+        weights[i][k][0] = Pack2<T>(scores[i][2 * k][0], scores[i][2 * k][1]);
+        weights[i][k][1] = Pack2<T>(scores[i][2 * k][2], scores[i][2 * k][3]);
+        weights[i][k][2] = Pack2<T>(scores[i][2 * k + 1][0], scores[i][2 * k + 1][1]);
+        weights[i][k][3] = Pack2<T>(scores[i][2 * k + 1][2], scores[i][2 * k + 1][3]);
+      }
+    }
+    if (!__any_sync(kFullWarp, maximum_moved)) return;
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n) {
+#pragma unroll
+        for (int c = 0; c < 4; ++c) out[i][n][c] *= correction[i][c / 2];
+      }
+    }
+  }
+
+  // out += weights times a tile of values.
+  template <int kKeys, typename T>
+  __device__ __forceinline__ void AddValues(const uint32_t (&weights)[kTiles][kKeys / 16][4], const T* values) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; ++k) {
+#pragma unroll
+      for (int n = 0; n < kDim / 16; ++n) {
+        uint32_t b[4];  // 16 keys of dimensions 16n .. 16n + 7, then of the next eight
+        LdMatrixX4Trans(b, values + TileOffset<kDim>(k * 16 + lane % 16, n, lane / 16));
+        const uint32_t first[2] = {b[0], b[1]};
+        const uint32_t second[2] = {b[2], b[3]};
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i) {
+          MmaM16N8K16<T>(out[i][2 * n], weights[i][k], first);
+          MmaM16N8K16<T>(out[i][2 * n + 1], weights[i][k], second);
+        }
+      }
+    }
+  }
+
+  // Gives every lane the sums over all columns.
+  __device__ __forceinline__ void FinishSums() {
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        sum[i][r] += __shfl_xor_sync(kFullWarp, sum[i][r], 1);
+        sum[i][r] += __shfl_xor_sync(kFullWarp, sum[i][r], 2);
+      }
+    }
+  }
+};
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,44 @@
+// What both forms of the expert products share on the device.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/expert_gemm.h"
+#include "kernels/cuda/ptx.cuh"
+
+namespace switchyard::cuda {
+
+template <typename T>
+struct ExpertGemmParams {
+  explicit ExpertGemmParams(const ExpertGemmArgs& args)
+      : in_features(static_cast<int32_t>(args.in_features)),
+        out_features(static_cast<int32_t>(args.out_features)),
+        x(static_cast<const T*>(args.x)),
+        weights(static_cast<const T*>(args.weights)),
+        y(static_cast<T*>(args.y)),
+        offsets(args.permutation.offsets),
+        entry_row(args.permutation.entry_row),
+        entry_weight(args.permutation.entry_weight),
+        active_experts(args.permutation.active_experts),
+        tile_begin(args.permutation.tile_begin),
+        tile_expert(args.permutation.tile_expert) {}
+
+  int32_t in_features;
+  int32_t out_features;
+  const T* x;
+  const T* weights;
+  T* y;
+  const int32_t* offsets;
+  const int32_t* entry_row;
+  const float* entry_weight;
+  const int32_t* active_experts;
+  const int32_t* tile_begin;
+  const int32_t* tile_expert;
+};
+
+// silu(gate) * up with silu(z) = z / (1 + exp(-z)). Source: Elfwing et al. 2017, arXiv:1702.03118.
+__device__ __forceinline__ float SiluMultiply(float gate, float up) {
+  return __fdividef(gate, 1.0f + __expf(-gate)) * up;
+}
+
+}  // namespace switchyard::cuda

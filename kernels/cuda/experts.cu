@@ -1,0 +1,70 @@
+#include "kernels/cuda/expert_gemm.h"
+#include "kernels/cuda/expert_permutation.h"
+#include "kernels/cuda/expert_sum.h"
+#include "kernels/cuda/experts.h"
+#include "kernels/cuda/experts_scratch.h"
+#include "kernels/cuda/launch.cuh"
+
+namespace switchyard::cuda {
+namespace {
+
+// Up to this many pairs (row, k) per local expert the streaming form runs. It reads the weights again for every 32
+// entries of an expert; at 24 on average few experts have more. By the model of both kernels' bounds, not measured.
+constexpr int64_t kMaxStreamingPairsPerExpert = 24;
+
+}  // namespace
+
+ExpertForm ChooseExpertForm(int64_t num_rows, int64_t top_k, int64_t num_local_experts) {
+  return num_rows * top_k <= kMaxStreamingPairsPerExpert * num_local_experts ? ExpertForm::kStreaming
+                                                                             : ExpertForm::kTiled;
+}
+
+void RunExperts(const RunExpertsArgs& args, Stream stream) {
+  CHECK(args.hidden_size > 0 && args.hidden_size % 8 == 0);
+  CHECK(args.intermediate_size > 0 && args.intermediate_size % 8 == 0);
+  CHECK(args.top_k > 0);
+  if (args.num_rows == 0) return;
+
+  const ExpertsScratch scratch = DivideExpertsScratch(args.num_rows, args.top_k, args.hidden_size,
+                                                      args.intermediate_size, args.num_local_experts, args.scratch);
+  PermuteExperts({.top_k = args.top_k,
+                  .first_slot = args.first_slot,
+                  .slots = args.slots,
+                  .weights = args.weights,
+                  .permutation = scratch.permutation},
+                 stream);
+  if (args.num_local_experts > 0) {
+    const ExpertForm form = args.form.value_or(ChooseExpertForm(args.num_rows, args.top_k, args.num_local_experts));
+    const auto multiply = form == ExpertForm::kStreaming ? StreamingExpertGemm : TiledExpertGemm;
+    multiply({.dtype = args.dtype,
+              .product = ExpertProduct::kGateUp,
+              .in_features = args.hidden_size,
+              .out_features = args.intermediate_size,
+              .x = args.rows,
+              .weights = args.gate_up,
+              .y = scratch.act,
+              .permutation = scratch.permutation,
+              .num_multiprocessors = args.num_multiprocessors},
+             stream);
+    multiply({.dtype = args.dtype,
+              .product = ExpertProduct::kDown,
+              .in_features = args.intermediate_size,
+              .out_features = args.hidden_size,
+              .x = scratch.act,
+              .weights = args.down,
+              .y = scratch.y,
+              .permutation = scratch.permutation,
+              .num_multiprocessors = args.num_multiprocessors},
+             stream);
+  }
+  SumExperts({.dtype = args.dtype,
+              .num_rows = args.num_rows,
+              .top_k = args.top_k,
+              .hidden_size = args.hidden_size,
+              .place = scratch.permutation.place,
+              .y = scratch.y,
+              .out = args.out},
+             stream);
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,85 @@
+// Launching kernels: the only place that knows how, on a GPU and in the emulation of tests/emulation.
+//
+//   __global__ void Scale(float* x, int n) { … }
+//   Launch(Scale, LaunchShape{.grid = dim3(blocks), .block = dim3(256)}, stream, x, n);
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+#include "kernels/check.h"
+#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/stream.h"
+#include "kernels/tensor.h"
+
+#ifndef __CUDACC__
+#include <source_location>
+#include <tuple>
+
+#include "tests/emulation/kernel_launch.h"
+#endif
+
+namespace switchyard::cuda {
+
+struct LaunchShape {
+  dim3 grid;  // every extent at least 1: launchers return early where there is nothing to do
+  dim3 block;
+  size_t shared_bytes = 0;  // of dynamic shared memory, up to 99 KB on every architecture that we build for
+#ifndef __CUDACC__
+  std::source_location where = std::source_location::current();
+#endif
+};
+
+// Queues `kernel(args...)`. A failure stays in the CUDA runtime as the last error, which Backend::Synchronize() reads.
+template <typename... Params, typename... Args>
+void Launch(void (*kernel)(Params...), const LaunchShape& shape, Stream stream, Args&&... args) {
+  CHECK(shape.grid.x > 0 && shape.grid.y > 0 && shape.grid.z > 0);
+  CHECK(shape.block.x > 0 && shape.block.y > 0 && shape.block.z > 0);
+#ifdef __CUDACC__
+  constexpr size_t kSharedBytesWithoutAsking = 48 * 1024;
+  if (shape.shared_bytes > kSharedBytesWithoutAsking) {
+    cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         static_cast<int>(shape.shared_bytes));
+  }
+  cudaLaunchConfig_t config = {};
+  config.gridDim = shape.grid;
+  config.blockDim = shape.block;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...);
+#else
+  emulation::LaunchKernel({.grid = shape.grid,
+                           .block = shape.block,
+                           .shared_bytes = shape.shared_bytes,
+                           .kernel = reinterpret_cast<const void*>(kernel),
+                           .where = shape.where},
+                          stream, [kernel, values = std::tuple<std::decay_t<Params>...>(std::forward<Args>(args)...)] {
+                            std::apply(kernel, values);
+                          });
+#endif
+}
+
+// The block's dynamic shared memory, aligned to 128 bytes.
+template <typename T>
+__device__ __forceinline__ T* DynamicShared() {
+#ifdef __CUDACC__
+  extern __shared__ __align__(128) unsigned char dynamic_shared[];
+  return reinterpret_cast<T*>(dynamic_shared);
+#else
+  return static_cast<T*>(emulation::DynamicSharedMemory());
+#endif
+}
+
+// Calls `f` with a value of the 16-bit type that `dtype` names; any other dtype is a programmer's error.
+template <typename F>
+void DispatchHalf(DType dtype, F&& f) {
+  if (dtype == DType::kBFloat16) {
+    f(BFloat16{});
+  } else {
+    CHECK(dtype == DType::kFloat16);
+    f(Float16{});
+  }
+}
+
+}  // namespace switchyard::cuda

@@ -1,0 +1,308 @@
+// Paged attention for sequences with one token in the step: the keys are split among blocks, a second kernel combines.
+//
+//   part i:   m_i = max of scale * q.k,  l_i = sum of exp(scale * q.k - m_i),  a_i = sum of exp(scale * q.k - m_i) v
+//   combined: m = max m_i,  out = sum of exp(m_i - m) a_i / sum of exp(m_i - m) l_i
+// Source: Dao, Haziza, Massa, Sizov 2023, "Flash-Decoding for long-context inference". Exponentials are powers of 2,
+// with log2(e) in the scale.
+//
+// Bound: memory, 2 * context * kv_heads * head_dim elements per sequence, each read once: all query heads of a group
+// are rows of the same mma tile (16 rows; larger groups take several blocks). Every warp has its own keys and its own
+// two-stage pipeline of cp.async, so that warps wait for memory, not for each other.
+// Reference: kernels/cpu/reference_attention.cc.
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/paged_attention_forms.h"
+
+namespace switchyard::cuda {
+namespace {
+
+template <int kDim>
+struct DecodeShape {
+  static constexpr int kWarps = kDim == 256 ? 2 : 4;
+  static constexpr int kWarpKeys = kDim == 64 ? 32 : 16;  // of one stage
+  static constexpr int kBlockKeys = kWarps * kWarpKeys;
+  static constexpr int kThreads = kWarps * kWarpSize;
+  static constexpr int kBlocks = 3;  // on a multiprocessor with 228 KB of shared memory
+  static constexpr int kStages = 2;
+  static constexpr int kStageElements = 2 * kWarpKeys * kDim;  // of one warp: keys, then values
+  static constexpr int kQueryElements = kDecodeHeads * kDim;
+  static constexpr int kSharedElements = kQueryElements + kWarps * kStages * kStageElements;
+  // Rows of the warps' sums, in floats: 8 more than kDim so that rows g and g + 1 lie in different banks.
+  static constexpr int kSumStride = kDim + 8;
+  static_assert(kWarps * kDecodeHeads * kSumStride * sizeof(float) <= kWarps * kStages * kStageElements * 2);
+};
+
+// The keys [begin, end) that a query at `position` sees, in parts of `part_keys`, a multiple of `granule`.
+struct VisibleKeys {
+  int begin;
+  int end;
+  int part_keys;
+
+  __device__ VisibleKeys(int position, int64_t window, int num_splits, int granule) {
+    begin = window > 0 && window <= position ? position - static_cast<int>(window) + 1 : 0;
+    end = position + 1;
+    const int keys = (end - begin + num_splits - 1) / num_splits;
+    part_keys = (keys + granule - 1) / granule * granule;
+  }
+  __device__ int num_parts() const { return (end - begin + part_keys - 1) / part_keys; }
+};
+
+// The row of partial results of one part: a_i [head_dim] in `sums`, {m_i * log2(e), l_i} in `stats`.
+struct Partials {
+  float* sums;
+  float2* stats;
+
+  __device__ Partials(const PagedAttentionArgs& args, int num_splits)
+      : sums(static_cast<float*>(args.scratch)),
+        stats(reinterpret_cast<float2*>(sums + args.num_sequences * args.num_heads * num_splits * args.head_dim)) {}
+};
+
+// The token of a sequence with exactly one in the step, else -1.
+__device__ int OnlyToken(const PagedAttentionArgs& args, int sequence) {
+  const int token = args.sequence_begin[sequence];
+  return args.sequence_begin[sequence + 1] - token == 1 ? token : -1;
+}
+
+// Grid: (sequences or padded rows, kv heads * blocks of 16 heads, splits).
+template <typename T, int kDim>
+__global__ void __launch_bounds__(DecodeShape<kDim>::kThreads, DecodeShape<kDim>::kBlocks)
+    DecodeKernel(PagedAttentionArgs args, int head_blocks, int num_zeroed_rows, int num_splits) {
+  using Shape = DecodeShape<kDim>;
+  constexpr int kWarpKeys = Shape::kWarpKeys;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int sequence = static_cast<int>(blockIdx.x);
+  const int split = static_cast<int>(blockIdx.z);
+  const int num_heads = static_cast<int>(args.num_heads);
+  const int head_dim = static_cast<int>(args.head_dim);
+  const int kv_head = static_cast<int>(blockIdx.y) / head_blocks;
+  const int group = num_heads / static_cast<int>(args.num_kv_heads);
+  const int first_of_group = static_cast<int>(blockIdx.y) % head_blocks * static_cast<int>(kDecodeHeads);
+  const int first_head = kv_head * group + first_of_group;
+  const int heads = min(group - first_of_group, static_cast<int>(kDecodeHeads));
+  T* out = static_cast<T*>(args.out);
+
+  if (split == 0 && sequence < num_zeroed_rows && args.token_sequence[sequence] < 0) {
+    T* row = out + (static_cast<int64_t>(sequence) * num_heads + first_head) * head_dim;
+    for (int i = static_cast<int>(threadIdx.x); i < heads * head_dim; i += Shape::kThreads) row[i] = T{0};
+  }
+  if (sequence >= args.num_sequences) return;
+  const int token = OnlyToken(args, sequence);
+  if (token < 0) return;
+  const VisibleKeys visible(args.positions[token], args.sliding_window, num_splits, Shape::kBlockKeys);
+  const int num_parts = visible.num_parts();
+  if (split >= num_parts) return;
+  const int begin = visible.begin + split * visible.part_keys;
+  const int end = min(begin + visible.part_keys, visible.end);
+
+  T* queries = DynamicShared<T>();  // tile [16 heads, kDim]
+  T* stages = queries + Shape::kQueryElements + warp * Shape::kStages * Shape::kStageElements;
+  const PagedRows rows = {.pages = args.page_table + sequence * args.page_table_width,
+                          .page_size = static_cast<int>(args.page_size),
+                          .num_kv_heads = static_cast<int>(args.num_kv_heads),
+                          .kv_head = kv_head};
+  const T* k_pages = static_cast<const T*>(args.k_pages);
+  const T* v_pages = static_cast<const T*>(args.v_pages);
+
+  // Warps of a split take kWarpKeys keys each in turn. Page entries are read one stage ahead of the keys.
+  int key = begin + warp * kWarpKeys;
+  int row = rows.At(key + lane, end);
+  if (warp == 0) {
+    // Only rows of real heads are read; the tile's other rows are zeros.
+    const int query_row = lane < heads ? token * num_heads + first_head + lane : -1;
+    CopyRowsAsync<static_cast<int>(kDecodeHeads), kDim>(static_cast<const T*>(args.q), query_row, head_dim, queries);
+  }
+  CpAsyncCommit();
+  CopyRowsAsync<kWarpKeys, kDim>(k_pages, row, head_dim, stages);
+  CopyRowsAsync<kWarpKeys, kDim>(v_pages, row, head_dim, stages + kWarpKeys * kDim);
+  CpAsyncCommit();
+  row = rows.At(key + Shape::kBlockKeys + lane, end);
+  CpAsyncWait<1>();
+  __syncthreads();  // the queries are there
+
+  const float scale_log2 = args.scale * kLog2E;
+  OnlineSoftmax<1, kDim> softmax;
+  softmax.Reset();
+  for (int stage = 0; key < end; key += Shape::kBlockKeys, stage ^= 1) {
+    const T* keys = stages + stage * Shape::kStageElements;
+    __syncwarp();  // all lanes have read the stage before
+    if (key + Shape::kBlockKeys < end) {
+      T* next = stages + (stage ^ 1) * Shape::kStageElements;
+      CopyRowsAsync<kWarpKeys, kDim>(k_pages, row, head_dim, next);
+      CopyRowsAsync<kWarpKeys, kDim>(v_pages, row, head_dim, next + kWarpKeys * kDim);
+      row = rows.At(key + 2 * Shape::kBlockKeys + lane, end);
+    }
+    CpAsyncCommit();
+    CpAsyncWait<1>();
+    __syncwarp();  // the copies of all lanes are there
+
+    float scores[1][kWarpKeys / 8][4];
+    MultiplyKeys<1, kWarpKeys, kDim>(queries, keys, scores);
+    if (key + kWarpKeys > end) {
+#pragma unroll
+      for (int n = 0; n < kWarpKeys / 8; ++n) {
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          if (key + n * 8 + lane % 4 * 2 + c % 2 >= end) scores[0][n][c] = MinusInfinity();
+        }
+      }
+    }
+    uint32_t weights[1][kWarpKeys / 16][4];
+    softmax.template Update<kWarpKeys, T>(scores, scale_log2, weights);
+    softmax.template AddValues<kWarpKeys>(weights, keys + kWarpKeys * kDim);
+  }
+  softmax.FinishSums();
+
+  // The warps' results meet in shared memory, where the stages were. A warp without keys has copies (of zeros) under
+  // way.
+  CpAsyncWait<0>();
+  __shared__ float warp_max[Shape::kWarps][kDecodeHeads];
+  __shared__ float warp_sum[Shape::kWarps][kDecodeHeads];
+  float* warp_out = reinterpret_cast<float*>(DynamicShared<T>() + Shape::kQueryElements);  // [warps, 16, kSumStride]
+  if (lane % 4 == 0) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      warp_max[warp][lane / 4 + 8 * r] = softmax.max[0][r] * scale_log2;
+      warp_sum[warp][lane / 4 + 8 * r] = softmax.sum[0][r];
+    }
+  }
+  __syncthreads();
+  const auto largest_of = [&](int head) {
+    float largest = warp_max[0][head];
+#pragma unroll
+    for (int w = 1; w < Shape::kWarps; ++w) largest = fmaxf(largest, warp_max[w][head]);
+    return largest;
+  };
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const int head = lane / 4 + 8 * r;
+    if (head >= heads) continue;
+    const float largest = largest_of(head);
+    const float correction = Exp2(warp_max[warp][head] - largest);
+    float* to = warp_out + (warp * kDecodeHeads + head) * Shape::kSumStride + lane % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      *reinterpret_cast<float2*>(to + n * 8) =
+          make_float2(softmax.out[0][n][2 * r] * correction, softmax.out[0][n][2 * r + 1] * correction);
+    }
+  }
+  __syncthreads();
+  const Partials partials(args, num_splits);
+  for (int head = warp; head < heads; head += Shape::kWarps) {
+    const float largest = largest_of(head);
+    float sum = 0.0f;
+    for (int w = 0; w < Shape::kWarps; ++w) sum += warp_sum[w][head] * Exp2(warp_max[w][head] - largest);
+    const int64_t part = (static_cast<int64_t>(sequence) * num_heads + first_head + head) * num_splits + split;
+    if (num_parts > 1 && lane == 0) partials.stats[part] = make_float2(largest, sum);
+    for (int dim = 2 * lane; dim < head_dim; dim += 2 * kWarpSize) {
+      float2 total = make_float2(0.0f, 0.0f);
+#pragma unroll
+      for (int w = 0; w < Shape::kWarps; ++w) {
+        const float* from = warp_out + (w * kDecodeHeads + head) * Shape::kSumStride + dim;
+        total.x += from[0];
+        total.y += from[1];
+      }
+      if (num_parts > 1) {
+        *reinterpret_cast<float2*>(partials.sums + part * head_dim + dim) = total;
+      } else {
+        T* to = out + (static_cast<int64_t>(token) * num_heads + first_head + head) * head_dim + dim;
+        *reinterpret_cast<uint32_t*>(to) = Pack2<T>(total.x / sum, total.y / sum);
+      }
+    }
+  }
+}
+
+constexpr int kCombineWarps = 8;
+
+// Grid: (sequences, heads). Warps share the parts, lanes the dimensions, four at a time.
+template <typename T>
+__global__ void __launch_bounds__(kCombineWarps* kWarpSize)
+    CombineKernel(PagedAttentionArgs args, int num_splits, int granule) {
+  constexpr int kMaxDim = 256;
+  __shared__ float4 warp_out[kCombineWarps][kMaxDim / 4];
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int sequence = static_cast<int>(blockIdx.x);
+  const int head = static_cast<int>(blockIdx.y);
+  const int token = OnlyToken(args, sequence);
+  if (token < 0) return;
+  const int num_parts = VisibleKeys(args.positions[token], args.sliding_window, num_splits, granule).num_parts();
+  if (num_parts == 1) return;  // the block of the only part wrote the output
+
+  const Partials partials(args, num_splits);
+  const int64_t first_part = (static_cast<int64_t>(sequence) * args.num_heads + head) * num_splits;
+  const float2* stats = partials.stats + first_part;
+  float largest = MinusInfinity();
+  for (int i = lane; i < num_parts; i += kWarpSize) largest = fmaxf(largest, stats[i].x);
+  largest = WarpMax(largest);
+  float sum = 0.0f;
+  for (int i = lane; i < num_parts; i += kWarpSize) sum += stats[i].y * Exp2(stats[i].x - largest);
+  sum = WarpSum(sum);
+
+  const int quads = static_cast<int>(args.head_dim) / 4;
+  for (int quad = lane; quad < quads; quad += kWarpSize) {
+    float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 4
+    for (int i = warp; i < num_parts; i += kCombineWarps) {
+      const float weight = Exp2(stats[i].x - largest);
+      const float4 part = reinterpret_cast<const float4*>(partials.sums + (first_part + i) * args.head_dim)[quad];
+      total.x += weight * part.x;
+      total.y += weight * part.y;
+      total.z += weight * part.z;
+      total.w += weight * part.w;
+    }
+    warp_out[warp][quad] = total;
+  }
+  __syncthreads();
+  T* out = static_cast<T*>(args.out) + (static_cast<int64_t>(token) * args.num_heads + head) * args.head_dim;
+  for (int quad = static_cast<int>(threadIdx.x); quad < quads; quad += kCombineWarps * kWarpSize) {
+    float4 total = warp_out[0][quad];
+    for (int w = 1; w < kCombineWarps; ++w) {
+      total.x += warp_out[w][quad].x;
+      total.y += warp_out[w][quad].y;
+      total.z += warp_out[w][quad].z;
+      total.w += warp_out[w][quad].w;
+    }
+    reinterpret_cast<uint2*>(out)[quad] =
+        make_uint2(Pack2<T>(total.x / sum, total.y / sum), Pack2<T>(total.z / sum, total.w / sum));
+  }
+}
+
+template <typename T, int kDim>
+void LaunchDecode(const PagedAttentionArgs& args, Stream stream) {
+  using Shape = DecodeShape<kDim>;
+  const auto group = static_cast<unsigned>(args.num_heads / args.num_kv_heads);
+  const unsigned head_blocks = (group + kDecodeHeads - 1) / kDecodeHeads;
+  const int64_t num_zeroed_rows = NeedsPrefillForm(args) ? 0 : args.num_tokens;
+  const int64_t num_splits = NumDecodeSplits(args);
+  const dim3 grid(static_cast<unsigned>(std::max(args.num_sequences, num_zeroed_rows)),
+                  static_cast<unsigned>(args.num_kv_heads) * head_blocks, static_cast<unsigned>(num_splits));
+  Launch(DecodeKernel<T, kDim>,
+         LaunchShape{.grid = grid, .block = dim3(Shape::kThreads), .shared_bytes = Shape::kSharedElements * sizeof(T)},
+         stream, args, static_cast<int>(head_blocks), static_cast<int>(num_zeroed_rows), static_cast<int>(num_splits));
+  if (num_splits == 1 || args.num_sequences == 0) return;
+  Launch(CombineKernel<T>,
+         LaunchShape{.grid = dim3(static_cast<unsigned>(args.num_sequences), static_cast<unsigned>(args.num_heads)),
+                     .block = dim3(kCombineWarps * kWarpSize)},
+         stream, args, static_cast<int>(num_splits), Shape::kBlockKeys);
+}
+
+}  // namespace
+
+void PagedAttentionDecode(const PagedAttentionArgs& args, Stream stream) {
+  DispatchHalf(args.dtype, [&](auto type) {
+    using T = decltype(type);
+    if (args.head_dim <= 64) {
+      LaunchDecode<T, 64>(args, stream);
+    } else if (args.head_dim <= 128) {
+      LaunchDecode<T, 128>(args, stream);
+    } else {
+      LaunchDecode<T, 256>(args, stream);
+    }
+  });
+}
+
+}  // namespace switchyard::cuda
