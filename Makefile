@@ -1,6 +1,8 @@
 # The newcomer's two commands. Everything else is CMake (see CMakePresets.json).
 JOBS ?= $(shell nproc)
 ARGS ?=
+# release compiles CUDA, where its toolkit is, for every GPU since the RTX 30 series; ci for one.
+PRESET ?= release
 
 .PHONY: serve test build setup lint format clean
 
@@ -8,11 +10,11 @@ serve: build  ## build, then talk to the bundled model on two CPU ranks; ARGS ad
 	@build/switchyard serve --model models/tiny-mixtral --ranks 2 $(ARGS)
 
 test: build  ## build, then run every test
-	@ctest --preset release -j $(JOBS)
+	@ctest --preset $(PRESET) -j $(JOBS)
 
 build: setup
-	@cmake --preset release $(if $(wildcard build/CMakeCache.txt),> /dev/null,)
-	@cmake --build --preset release -j $(JOBS)
+	@cmake --preset $(PRESET) $(if $(wildcard build/CMakeCache.txt),> /dev/null,)
+	@cmake --build --preset $(PRESET) -j $(JOBS)
 
 setup:
 	@tools/setup.sh

@@ -23,6 +23,8 @@ forbid server/http 'server/openai|engine/' 'HTTP knows no OpenAI and no engine'
 forbid server/openai 'boost/' 'OpenAI handlers know no sockets'
 forbid 'kernels parallel engine' 'grpc|boost/beast|prometheus|spdlog|CLI/' 'third-party types of the edge stay in server/'
 forbid 'kernels parallel engine server' 'gloo/' 'Gloo stays in its one file' 'parallel/communicators/gloo.cc'
+forbid 'kernels parallel engine server' 'nccl.h' 'NCCL stays in its one file' 'parallel/communicators/nccl.cc'
+forbid 'parallel engine server kernels/cpu' 'cuda_runtime|cublas' 'CUDA stays in kernels/cuda/' 'parallel/communicators/nccl.cc'
 forbid 'parallel engine server' 'dnnl|oneapi|hwy/' 'oneDNN and Highway stay in kernels/cpu/'
 forbid 'kernels parallel server' 'sentencepiece' 'SentencePiece stays in engine/text/'
 
