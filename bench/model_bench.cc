@@ -1,17 +1,24 @@
 #include "bench/model_bench.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <mutex>
 #include <random>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "bench/gpu_limits.h"
+#include "bench/limits.h"
+#include "engine/engine_plan.h"
+#include "engine/startup.h"
 #include "tests/support/synthetic_checkpoint.h"
 
 namespace switchyard {
@@ -26,6 +33,18 @@ double ExpertWeightCount(const DecoderSpec& spec) {
   return 3.0 * static_cast<double>(spec.hidden_size * spec.expert_intermediate_size);
 }
 
+// What does not depend on what is measured.
+EngineConfig Config(const ModelBenchOptions& options, const std::string& model) {
+  EngineConfig config = {.model_dir = model,
+                         .device = options.device,
+                         .num_threads = options.device == DeviceKind::kCpu ? options.threads : 0,
+                         .max_batch_tokens = options.max_batch_tokens,
+                         .load_format = options.load_format,
+                         .cuda_graphs = options.cuda_graphs};
+  if (options.device == DeviceKind::kCuda) config.gpus = options.gpus;
+  return config;
+}
+
 [[noreturn]] void Die(const absl::Status& status) {
   std::fprintf(stderr, "%s\n", status.ToString().c_str());
   std::exit(1);
@@ -33,22 +52,45 @@ double ExpertWeightCount(const DecoderSpec& spec) {
 
 }  // namespace
 
+std::vector<int> ModelBenchOptions::RanksToMeasure() const {
+  return device == DeviceKind::kCuda ? std::vector<int>{static_cast<int>(gpus.size())} : ranks;
+}
+
 ModelBenchOptions ParseModelBenchOptions(int argc, char** argv) {
   ModelBenchOptions options;
-  CLI::App app("Measures the engine on the CPU beside the limits of this machine.");
-  app.add_option("--model", options.model_dir, "model directory; default: a random one of 1.15 billion parameters");
-  app.add_option("--ranks", options.ranks, "numbers of ranks to measure")->delimiter(',')->capture_default_str();
-  app.add_option("--threads", options.threads, "threads of all ranks together")->capture_default_str();
+  bool no_cuda_graphs = false;
+  CLI::App app("Measures the engine beside the limits of this machine, measured in the same run.");
+  app.add_option("--model,--config", options.model,
+                 "model directory, or with --load-format dummy a config.json; default: a random model of 1.15 billion "
+                 "parameters");
+  const std::map<std::string, LoadFormat> formats = {{"auto", LoadFormat::kAuto}, {"dummy", LoadFormat::kDummy}};
+  app.add_option("--load-format", options.load_format, "auto, or dummy: random weights, made on the device")
+      ->transform(CLI::CheckedTransformer(formats));
+  const std::map<std::string, DeviceKind> devices = {{"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}};
+  app.add_option("--device", options.device, "cpu or cuda")->transform(CLI::CheckedTransformer(devices));
+  app.add_option("--ranks", options.ranks, "cpu: numbers of ranks to measure")->delimiter(',')->capture_default_str();
+  app.add_option("--threads", options.threads, "cpu: threads of all ranks together")->capture_default_str();
+  app.add_option("--gpus", options.gpus, "cuda: a rank on each; 0,0: two on one GPU")
+      ->delimiter(',')
+      ->capture_default_str();
+  app.add_flag("--no-cuda-graphs", no_cuda_graphs, "cuda: decode eagerly");
+  app.add_option("--max-batch-tokens", options.max_batch_tokens, "of a step; longer prompts go in chunks")
+      ->capture_default_str();
+  app.add_option("--batches", options.batches, "decode: sequences at a time")->delimiter(',')->capture_default_str();
+  app.add_option("--prompt", options.prompt, "decode: tokens of each prompt")->capture_default_str();
+  app.add_option("--generate", options.generate, "decode: tokens after each prompt")->capture_default_str();
+  app.add_option("--lengths", options.lengths, "prefill: tokens of the prompt")->delimiter(',')->capture_default_str();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error));
   }
+  options.cuda_graphs = !no_cuda_graphs;
   return options;
 }
 
 std::string PrepareModel(const ModelBenchOptions& options) {
-  if (!options.model_dir.empty()) return options.model_dir;
+  if (!options.model.empty()) return options.model;
   const std::string directory = std::filesystem::temp_directory_path() / "switchyard-bench-1.15b";
   if (std::filesystem::exists(directory + "/complete")) return directory;
   std::printf("writing a random model of 1.15 billion parameters to %s\n", directory.c_str());
@@ -68,18 +110,40 @@ std::string PrepareModel(const ModelBenchOptions& options) {
   return directory;
 }
 
-std::unique_ptr<Engine> StartBenchEngine(const ModelBenchOptions& options, const std::string& model_dir, int ranks,
-                                         int64_t max_batch_tokens) {
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create({.model_dir = model_dir,
-                                                                   .num_local_ranks = ranks,
-                                                                   .num_threads = options.threads,
-                                                                   .max_batch_tokens = max_batch_tokens},
-                                                                  [](const StartupProgress&) {});
+DeviceLimits MeasureDeviceLimits(const ModelBenchOptions& options, const std::string& model) {
+  if (options.device == DeviceKind::kCpu) {
+    return {.bytes_per_second = MeasureReadBandwidth(options.threads),
+            .flops_per_second = MeasureFmaRate(options.threads)};
+  }
+  const EngineConfig config = Config(options, model);
+  const absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenModel(config);
+  if (!checkpoint.ok()) Die(checkpoint.status());
+  DeviceLimits all;
+  for (const int gpu : std::set<int>(options.gpus.begin(), options.gpus.end())) {
+    const GpuLimits one = MeasureGpuLimits(gpu, ActivationDType(config, (*checkpoint)->spec()));
+    all.bytes_per_second += one.copy_bytes_per_second;
+    all.flops_per_second += one.matrix_flops_per_second;
+  }
+  return all;
+}
+
+std::unique_ptr<Engine> StartBenchEngine(const ModelBenchOptions& options, const std::string& model, int ranks,
+                                         int64_t max_sequences, int64_t max_length) {
+  EngineConfig config = Config(options, model);
+  config.num_local_ranks = ranks;
+  config.max_running_requests = max_sequences;
+  config.max_model_len = max_length;
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(config, [](const StartupProgress&) {});
   if (!engine.ok()) Die(engine.status());
   return *std::move(engine);
 }
 
-double DecodeBytes(const DecoderSpec& spec, int64_t batch, int64_t context) {
+StoredTypes StoredTypesOf(const ModelBenchOptions& options, const DecoderSpec& spec) {
+  const DType activation = ActivationDType(Config(options, ""), spec);
+  return {.weights = options.device == DeviceKind::kCuda ? activation : spec.weight_dtype, .kv = activation};
+}
+
+double DecodeBytes(const DecoderSpec& spec, const StoredTypes& types, int64_t batch, int64_t context) {
   const double experts = static_cast<double>(spec.num_experts);
   const double untouched = std::pow(1.0 - static_cast<double>(spec.experts_per_token) / experts, batch);
   const double per_layer = AttentionWeights(spec) + experts * static_cast<double>(spec.hidden_size) +
@@ -87,8 +151,8 @@ double DecodeBytes(const DecoderSpec& spec, int64_t batch, int64_t context) {
   const double weights =
       static_cast<double>(spec.num_layers) * per_layer + static_cast<double>(spec.vocab_size * spec.hidden_size);
   const double kv = 2.0 * static_cast<double>(spec.num_layers * spec.num_kv_heads * spec.head_dim) *
-                    static_cast<double>(batch * context) * sizeof(float);
-  return weights * static_cast<double>(SizeOf(spec.weight_dtype)) + kv;
+                    static_cast<double>(batch * context);
+  return weights * static_cast<double>(SizeOf(types.weights)) + kv * static_cast<double>(SizeOf(types.kv));
 }
 
 double PrefillFlops(const DecoderSpec& spec, int64_t tokens) {
@@ -107,8 +171,9 @@ RunTimes RunBatch(Engine& engine, int64_t batch, int64_t prompt, int64_t generat
   std::mutex mu;
   std::condition_variable done;
   int64_t num_unfinished = batch, num_without_token = batch;
-  absl::Time first_token;
-  std::vector<int64_t> tokens_after_first(static_cast<size_t>(batch), 0);
+  absl::Time first_token, first_end;
+  std::vector<int64_t> decoded(static_cast<size_t>(batch), 0);  // while all decode together
+  absl::Status failure;
   const absl::Time start = absl::Now();
   for (int64_t i = 0; i < batch; ++i) {
     GenerationRequest request;
@@ -123,21 +188,25 @@ RunTimes RunBatch(Engine& engine, int64_t batch, int64_t prompt, int64_t generat
     bool has_token = false;
     const absl::Status status = engine.Submit(std::move(request), [&, i, has_token](RequestUpdate update) mutable {
       const std::lock_guard lock(mu);
+      failure.Update(update.status);
       if (!update.tokens.empty() && !has_token) {
         has_token = true;
         if (--num_without_token == 0) first_token = absl::Now();
-      } else if (num_without_token == 0) {
-        tokens_after_first[static_cast<size_t>(i)] += static_cast<int64_t>(update.tokens.size());
+      } else if (num_without_token == 0 && num_unfinished == batch) {
+        decoded[static_cast<size_t>(i)] += static_cast<int64_t>(update.tokens.size());
       }
-      if (update.finish.has_value() && --num_unfinished == 0) done.notify_all();
+      if (!update.finish.has_value()) return;
+      if (num_unfinished == batch) first_end = absl::Now();
+      if (--num_unfinished == 0) done.notify_all();
     });
     if (!status.ok()) Die(status);
   }
   std::unique_lock lock(mu);
   done.wait(lock, [&] { return num_unfinished == 0; });
+  if (!failure.ok()) Die(failure);
   return {.first_token = first_token - start,
-          .decode = absl::Now() - first_token,
-          .decode_steps = tokens_after_first.back()};
+          .decode = std::max(first_end - first_token, absl::ZeroDuration()),
+          .decode_steps = *std::max_element(decoded.begin(), decoded.end())};
 }
 
 }  // namespace switchyard

@@ -12,24 +12,53 @@
 namespace switchyard {
 
 struct ModelBenchOptions {
-  std::string model_dir;  // empty: a random model of 1.15 billion parameters, made once in a temporary directory
-  std::vector<int> ranks = {1, 2};
-  int threads = 2;  // of all ranks together
+  std::string model;  // empty: a random model of 1.15 billion parameters, made once in a temporary directory
+  LoadFormat load_format = LoadFormat::kAuto;
+  DeviceKind device = DeviceKind::kCpu;
+  std::vector<int> ranks = {1, 2};  // on the CPU: numbers of ranks to measure
+  int threads = 2;                  // on the CPU: of all ranks together
+  std::vector<int> gpus = {0};      // on GPUs: one rank for each
+  bool cuda_graphs = true;
+  int64_t max_batch_tokens = 2048;
+  std::vector<int64_t> batches = {1, 4, 8, 16, 32};
+  std::vector<int64_t> lengths = {128, 512, 2048};
+  int64_t prompt = 16;  // of each sequence of a decode batch
+  int64_t generate = 48;
+
+  // Numbers of ranks to measure, on either device.
+  std::vector<int> RanksToMeasure() const;
 };
 
-// Command line: [--model DIR] [--ranks 1,2] [--threads N]; prints what is wrong and ends the process otherwise.
+// Command line, see --help; prints what is wrong and ends the process otherwise.
 ModelBenchOptions ParseModelBenchOptions(int argc, char** argv);
 
-// The directory of the model to measure, made if need be.
+// The model to measure, made if need be: a directory or a config.json.
 std::string PrepareModel(const ModelBenchOptions& options);
 
-std::unique_ptr<Engine> StartBenchEngine(const ModelBenchOptions& options, const std::string& model_dir, int ranks,
-                                         int64_t max_batch_tokens);
+// What the devices of all ranks can do together, measured; a GPU that several ranks share counts once. On the CPU
+// bytes that are read and float32 operations; on GPUs bytes that are copied, read and written, and operations of
+// cuBLASLt in the type that the model computes in. To be called before any engine's threads and memory are there.
+struct DeviceLimits {
+  double bytes_per_second = 0;
+  double flops_per_second = 0;
+};
+DeviceLimits MeasureDeviceLimits(const ModelBenchOptions& options, const std::string& model);
+
+// For up to `max_sequences` of up to `max_length` tokens at a time.
+std::unique_ptr<Engine> StartBenchEngine(const ModelBenchOptions& options, const std::string& model, int ranks,
+                                         int64_t max_sequences, int64_t max_length);
+
+// How weights and KV pages are held in memory.
+struct StoredTypes {
+  DType weights = DType::kFloat32;
+  DType kv = DType::kFloat32;
+};
+StoredTypes StoredTypesOf(const ModelBenchOptions& options, const DecoderSpec& spec);
 
 // Bytes of weights that a decode step of `batch` sequences must read at least: attention, router, language-model head,
 // and the experts that the batch is expected to touch if tokens choose experts evenly and independently:
-// E (1 - (1 - k/E)^batch). Keys and values of `context` positions per sequence come on top (float32).
-double DecodeBytes(const DecoderSpec& spec, int64_t batch, int64_t context);
+// E (1 - (1 - k/E)^batch). Keys and values of `context` positions per sequence come on top.
+double DecodeBytes(const DecoderSpec& spec, const StoredTypes& types, int64_t batch, int64_t context);
 
 // Multiplications and additions that a prompt of `tokens` needs: 2 per weight that a token meets, 4 * heads * head_dim
 // per pair of positions and layer, and the language-model head for the last token only.
@@ -38,8 +67,9 @@ double PrefillFlops(const DecoderSpec& spec, int64_t tokens);
 // Runs `batch` requests of `prompt` random tokens each until every one has `generate` tokens; no two share a prompt.
 struct RunTimes {
   absl::Duration first_token;  // submission to the first token of the last request
-  absl::Duration decode;       // from then to the last token of all
-  int64_t decode_steps = 0;    // tokens per sequence in `decode`
+  // While all requests decode together: from there to the first request's last token.
+  absl::Duration decode;
+  int64_t decode_steps = 0;
 };
 RunTimes RunBatch(Engine& engine, int64_t batch, int64_t prompt, int64_t generate);
 

@@ -34,7 +34,8 @@ struct PeerCopy {
   double bytes_per_second = 0;
 };
 
-// Copies a pattern of 64 MiB from GPU `from` to GPU `to` and back, checks and times it. Errors as ListGpus.
+// Copies a pattern of 64 MiB from GPU `from` to GPU `to`, directly where the driver offers that (access then stays on
+// for this process), and checks and times it. Errors as ListGpus.
 absl::StatusOr<PeerCopy> MeasurePeerCopy(int from, int to);
 
 }  // namespace switchyard

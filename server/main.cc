@@ -1,10 +1,12 @@
 // The switchyard binary: reads the command line and hands over to a command.
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "server/commands/doctor.h"
 #include "server/commands/generate.h"
 #include "server/commands/plan.h"
 #include "server/commands/score.h"
@@ -20,10 +22,21 @@ std::optional<std::string> ReadEnvironment(const std::string& name) {
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
+// Ranks that share a GPU share its context. NCCL refuses them without the first variable, which it reads when it
+// starts; without the second a kernel's first launch may wait for the whole GPU, where NCCL may be waiting for this
+// rank.
+void LetRanksShareGpus(std::vector<int> gpus) {
+  std::sort(gpus.begin(), gpus.end());
+  if (std::adjacent_find(gpus.begin(), gpus.end()) == gpus.end()) return;
+  setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", /*overwrite=*/0);
+  setenv("CUDA_MODULE_LOADING", "EAGER", /*overwrite=*/0);
+}
+
 int Run(const switchyard::Settings& settings) {
   if (settings.check) return switchyard::RunCheck(settings);
-  // A plan concerns no other process.
-  const bool is_alone = settings.command == switchyard::Command::kPlan;
+  // These concern no other process.
+  const bool is_alone =
+      settings.command == switchyard::Command::kPlan || settings.command == switchyard::Command::kDoctor;
   if (settings.engine.launch.process_idx > 0 && !is_alone) return switchyard::RunFollower(settings);
   switch (settings.command) {
     case switchyard::Command::kServe:
@@ -34,6 +47,8 @@ int Run(const switchyard::Settings& settings) {
       return switchyard::RunScore(settings);
     case switchyard::Command::kPlan:
       return switchyard::RunPlan(settings);
+    case switchyard::Command::kDoctor:
+      return switchyard::RunDoctor(settings);
   }
   return switchyard::kExitRefused;
 }
@@ -52,5 +67,6 @@ int main(int argc, char** argv) {
     return switchyard::kExitOk;
   }
   switchyard::SetUpLogging(line->settings->log);
+  LetRanksShareGpus(line->settings->engine.gpus);
   return Run(*line->settings);
 }

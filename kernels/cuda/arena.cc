@@ -23,6 +23,8 @@ absl::StatusOr<std::byte*> AllocateZeroed(size_t bytes) {
   }
   if (!status.ok()) return status;
   status = ToStatus(cudaMemset(data, 0, bytes), "cudaMemset");
+  // Streams of the backend do not wait for the default stream.
+  if (status.ok()) status = ToStatus(cudaStreamSynchronize(nullptr), "cudaMemset");
   if (!status.ok()) return status;
   return static_cast<std::byte*>(data);
 }
@@ -37,9 +39,13 @@ absl::StatusOr<Arena> Arena::Create(size_t bytes) {
 }
 
 Arena::Arena(Arena&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(other.bytes_), used_(other.used_) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      bytes_(other.bytes_),
+      used_(other.used_),
+      single_(std::move(other.single_)) {}
 
 Arena::~Arena() {
+  for (void* data : single_) (void)cudaFree(data);
   if (data_ != nullptr) (void)cudaFree(data_);
 }
 
@@ -52,7 +58,8 @@ absl::StatusOr<Buffer> Arena::Allocate(size_t bytes) {
   }
   absl::StatusOr<std::byte*> data = AllocateZeroed(std::max<size_t>(taken, 1));
   if (!data.ok()) return data.status();
-  return Buffer(*data, bytes, [](void* allocated) { (void)cudaFree(allocated); });
+  single_.push_back(*data);
+  return Buffer(*data, bytes, [](void*) {});
 }
 
 }  // namespace switchyard::cuda

@@ -2,14 +2,15 @@
 #pragma once
 
 #include <cstddef>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 
 namespace switchyard::cuda {
 
-// Used from one thread. Memory of the block is never given back before the arena; what is allocated beyond it is freed
-// with its Buffer. Must outlive its Buffers.
+// Used from one thread. Nothing is given back before the arena ends: cudaFree waits for the whole GPU, and a kernel of
+// NCCL there may be waiting for this very thread. Must outlive its Buffers.
 class Arena {
  public:
   // On the current device, zeroed. RESOURCE_EXHAUSTED names the size asked for and the size free.
@@ -28,6 +29,7 @@ class Arena {
   std::byte* data_ = nullptr;
   const size_t bytes_ = 0;
   size_t used_ = 0;
+  std::vector<void*> single_;  // allocations beyond the block
 };
 
 }  // namespace switchyard::cuda

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -62,6 +63,22 @@ absl::StatusOr<DeviceMemory> AllocateOn(int device, size_t bytes) {
   return DeviceMemory(data);
 }
 
+// Without it copies between the two are staged through the host, and would say nothing about the direct way.
+absl::Status EnablePeerAccess(int from, int to) {
+  for (const auto& [here, there] : {std::pair(from, to), std::pair(to, from)}) {
+    absl::Status status = ToStatus(cudaSetDevice(here), "cudaSetDevice");
+    if (!status.ok()) return status;
+    const cudaError_t error = cudaDeviceEnablePeerAccess(there, 0);
+    if (error == cudaErrorPeerAccessAlreadyEnabled) {
+      (void)cudaGetLastError();
+      continue;
+    }
+    status = ToStatus(error, absl::StrCat("direct access of GPU ", here, " to GPU ", there));
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<GpuInfo>> ListGpus(std::span<const int> indices) {
@@ -96,6 +113,8 @@ absl::StatusOr<PeerCopy> MeasurePeerCopy(int from, int to) {
   absl::StatusOr<DeviceMemory> target = AllocateOn(to, kBytes);
   if (!target.ok()) return target.status();
 
+  if (can_access != 0) status = EnablePeerAccess(from, to);
+  if (!status.ok()) return status;
   std::vector<uint32_t> pattern(kBytes / sizeof(uint32_t));
   for (size_t i = 0; i < pattern.size(); ++i) pattern[i] = static_cast<uint32_t>(i) * 2654435761u;
   status = ToStatus(cudaMemcpy(source->get(), pattern.data(), kBytes, cudaMemcpyHostToDevice), "copy to the GPU");

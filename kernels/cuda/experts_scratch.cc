@@ -10,19 +10,20 @@ constexpr size_t kAlignment = 256;      // of the parts to each other
 constexpr size_t kBaseAlignment = 16;   // of the kernels' widest access
 constexpr size_t kActivationBytes = 2;  // bfloat16 or float16
 
+// Without a base it only counts.
 class Divider {
  public:
-  explicit Divider(void* base) : base_(reinterpret_cast<uintptr_t>(base)) {}
+  explicit Divider(void* base) : base_(static_cast<std::byte*>(base)) {}
 
   template <typename T>
   void Take(int64_t count, size_t element_bytes, T** out) {
-    *out = reinterpret_cast<T*>(base_ + bytes_);
+    *out = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + bytes_);
     bytes_ += (static_cast<size_t>(count) * element_bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
   size_t bytes() const { return bytes_; }
 
  private:
-  uintptr_t base_;
+  std::byte* const base_;
   size_t bytes_ = 0;
 };
 

@@ -94,9 +94,9 @@ absl::StatusOr<MemoryReport> MakeReport(const EngineConfig& config, const Checkp
                                                            : FormatBytes(config.gpu_memory_bytes[card]));
   }
   absl::StatusOr<EnginePlan> fitted = FitToMemory(report.plan, checkpoint, report.free_bytes);
-  if (fitted.ok()) report.plan = *std::move(fitted);
   report.fits = fitted.status();
   if (!fitted.ok() && !absl::IsFailedPrecondition(fitted.status())) return fitted.status();
+  if (fitted.ok()) report.plan = *std::move(fitted);
   for (int rank = 0; rank < world_size; ++rank) {
     absl::StatusOr<RankMemory> memory = PlanRankMemory(report.plan, checkpoint, rank);
     if (!memory.ok()) return memory.status();

@@ -20,7 +20,8 @@
 namespace switchyard {
 namespace {
 
-constexpr Command kCommands[] = {Command::kServe, Command::kGenerate, Command::kScore, Command::kPlan};
+constexpr Command kCommands[] = {Command::kServe, Command::kGenerate, Command::kScore, Command::kPlan,
+                                 Command::kDoctor};
 
 const char* Description(Command command) {
   switch (command) {
@@ -32,6 +33,8 @@ const char* Description(Command command) {
       return "Print the log-probabilities of given texts, one JSON line each";
     case Command::kPlan:
       return "Print what each GPU's memory would hold, without loading anything";
+    case Command::kDoctor:
+      return "Look at the GPUs of this machine and what joins them, and advise";
   }
   return "";
 }
@@ -85,8 +88,10 @@ void AddCommand(Command command, std::vector<Flag> flags, CLI::App* parent, Comm
   result->config = app->add_option("--config", config_help)->type_name("FILE")->group("Configuration");
   app->add_flag("--print-config", result->print_config, "print what is in effect as such a file, and exit")
       ->group("Configuration");
-  app->add_flag("--check", result->check, "check flags and checkpoint headers, load nothing, and exit with 0 or 2")
-      ->group("Configuration");
+  if (command != Command::kDoctor) {  // which has no checkpoint
+    app->add_flag("--check", result->check, "check flags and checkpoint headers, load nothing, and exit with 0 or 2")
+        ->group("Configuration");
+  }
   result->app = app;
   result->flags = std::move(flags);
 }
@@ -171,7 +176,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   if (!is_command && !absl::StartsWith(first, "-")) {
     return absl::InvalidArgumentError(
         absl::StrCat(first.empty() ? "a command is missing" : absl::StrCat("\"", first, "\" is no command"),
-                     ": it is serve, generate, score or plan; see switchyard --help"));
+                     ": it is serve, generate, score, plan or doctor; see switchyard --help"));
   }
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());  // as CLI11 wants them
@@ -187,7 +192,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(const std::vector<std::string>& arg
   for (const Command command : kCommands) {
     if (apps[command].app->parsed()) return Finish(command, apps[command], &drafts[command], environment);
   }
-  return absl::InvalidArgumentError("a command is missing: serve, generate, score or plan; see switchyard --help");
+  return absl::InvalidArgumentError(
+      "a command is missing: serve, generate, score, plan or doctor; see switchyard --help");
 }
 
 }  // namespace switchyard

@@ -132,6 +132,7 @@ absl::Status CompleteGenerate(SettingsDraft* draft) {
 
 absl::Status Complete(const LaunchEnvironment& environment, SettingsDraft* draft) {
   const Settings& settings = draft->settings;
+  if (settings.command == Command::kDoctor) return ReadGpus(draft);
   if (settings.engine.model_dir.empty()) {
     return absl::InvalidArgumentError(
         settings.command == Command::kPlan
@@ -150,6 +151,7 @@ absl::Status Complete(const LaunchEnvironment& environment, SettingsDraft* draft
       }
       return absl::OkStatus();
     case Command::kPlan:
+    case Command::kDoctor:
       return absl::OkStatus();
   }
   return absl::OkStatus();

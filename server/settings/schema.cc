@@ -79,6 +79,33 @@ Flag LogLevelFlag(std::string* target) {
       [target]() { return static_cast<size_t>(std::find(std::begin(kLevels), std::end(kLevels), *target) - kLevels); });
 }
 
+Flag GpusFlag(SettingsDraft* draft) {
+  const char* help = "GPUs of this process, one rank each (--device cuda); ranks may share one: 0,0";
+  if (draft->settings.command == Command::kPlan) {
+    help = "GPUs, one rank each; or their sizes, 16GiB,24GiB, for GPUs that are elsewhere";
+  }
+  if (draft->settings.command == Command::kDoctor) help = "GPUs, one rank each; ranks may share one: 0,0; default: all";
+  return TextFlag("gpus", "I,J,...", help, &draft->gpus);
+}
+
+void AddCollectiveFlags(EngineConfig& engine, std::vector<Flag>* flags) {
+  const char* ranks = "Ranks";
+  flags->push_back(
+      In(ranks, ChoiceFlag(
+                    "collectives", "between GPUs: auto takes NCCL where it can run; staged goes through host memory",
+                    {"auto", "staged"}, [&engine](size_t i) { engine.staged_collectives = i == 1; },
+                    [&engine]() { return engine.staged_collectives ? size_t{1} : size_t{0}; })));
+  flags->push_back(In(ranks, DurationFlag("collective-timeout", "a rank that is silent for so long is lost",
+                                          absl::Milliseconds(100), &engine.collective_timeout)));
+}
+
+void AddLogFlags(LogSettings& log, std::vector<Flag>* flags) {
+  const char* other = "Numerics and logs";
+  flags->push_back(In(other, LogLevelFlag(&log.level)));
+  flags->push_back(
+      In(other, EnumFlag("log-format", "lines for people or for machines", {"text", "json"}, &log.format)));
+}
+
 void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   EngineConfig& engine = draft->settings.engine;
   const char* model = "Model";
@@ -98,22 +125,11 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   flags->push_back(
       In(ranks, OptionalIntFlag("ranks", "ranks of this process that share the experts (--device cpu); default 1",
                                 {.min = 1, .max = 1024}, &draft->ranks)));
-  flags->push_back(
-      In(ranks, TextFlag("gpus", "I,J,...",
-                         draft->settings.command == Command::kPlan
-                             ? "GPUs, one rank each; or their sizes, 16GiB,24GiB, for GPUs that are elsewhere"
-                             : "GPUs of this process, one rank each (--device cuda); ranks may share one: 0,0",
-                         &draft->gpus)));
+  flags->push_back(In(ranks, GpusFlag(draft)));
   flags->push_back(In(ranks, EnumFlag("attention", "attention weights whole on every rank, or heads divided",
                                       {"replicated", "tensor-parallel"}, &engine.attention)));
   flags->push_back(In(ranks, ExchangeFlag(&engine.exchange)));
-  flags->push_back(
-      In(ranks, ChoiceFlag(
-                    "collectives", "between GPUs: auto takes NCCL where it can run; staged goes through host memory",
-                    {"auto", "staged"}, [&engine](size_t i) { engine.staged_collectives = i == 1; },
-                    [&engine]() { return engine.staged_collectives ? size_t{1} : size_t{0}; })));
-  flags->push_back(In(ranks, DurationFlag("collective-timeout", "a rank that is silent for so long is lost",
-                                          absl::Milliseconds(100), &engine.collective_timeout)));
+  AddCollectiveFlags(engine, flags);
   flags->push_back(In(ranks, IntFlagOf("threads",
                                        "CPU threads of this process, divided among its ranks; 0: all cores (under a "
                                        "launcher, divided by the processes of this host)",
@@ -146,9 +162,7 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                  "kernels", "fast, or plain loops to check them against", {"fast", "reference"},
                                  [&engine](size_t i) { engine.reference_kernels = i == 1; },
                                  [&engine]() { return engine.reference_kernels ? size_t{1} : size_t{0}; })));
-  flags->push_back(In(other, LogLevelFlag(&draft->settings.log.level)));
-  flags->push_back(In(other, EnumFlag("log-format", "lines for people or for machines", {"text", "json"},
-                                      &draft->settings.log.format)));
+  AddLogFlags(draft->settings.log, flags);
 }
 
 void AddServeFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
@@ -246,6 +260,14 @@ void AddPlanFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                            &draft->settings.plan.json)));
 }
 
+void AddDoctorFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
+  flags->push_back(
+      In("Output", SwitchFlag("json", "one JSON object instead of the tables", &draft->settings.doctor.json)));
+  flags->push_back(In("Ranks", GpusFlag(draft)));
+  AddCollectiveFlags(draft->settings.engine, flags);
+  AddLogFlags(draft->settings.log, flags);
+}
+
 }  // namespace
 
 const char* Name(Command command) {
@@ -258,6 +280,8 @@ const char* Name(Command command) {
       return "score";
     case Command::kPlan:
       return "plan";
+    case Command::kDoctor:
+      return "doctor";
   }
   return "unknown";
 }
@@ -265,6 +289,11 @@ const char* Name(Command command) {
 std::vector<Flag> FlagsOf(Command command, SettingsDraft* draft) {
   std::vector<Flag> flags;
   draft->settings.command = command;
+  if (command == Command::kDoctor) {
+    draft->settings.engine.device = DeviceKind::kCuda;
+    AddDoctorFlags(draft, &flags);
+    return flags;
+  }
   if (command == Command::kPlan) {
     draft->settings.engine.device = DeviceKind::kCuda;
     AddPlanFlags(draft, &flags);

@@ -12,7 +12,7 @@
 
 namespace switchyard {
 
-enum class Command { kServe, kGenerate, kScore, kPlan };
+enum class Command { kServe, kGenerate, kScore, kPlan, kDoctor };
 const char* Name(Command command);  // "serve"
 
 enum class LogFormat { kText, kJson };
@@ -60,6 +60,10 @@ struct PlanSettings {
   bool json = false;
 };
 
+struct DoctorSettings {
+  bool json = false;
+};
+
 struct Settings {
   Command command = Command::kServe;
   EngineConfig engine;
@@ -68,6 +72,7 @@ struct Settings {
   GenerateSettings generate;
   ScoreSettings score;
   PlanSettings plan;
+  DoctorSettings doctor;
   bool check = false;  // validate, load nothing
 };
 

@@ -104,3 +104,11 @@ def test_what_the_user_can_mend_is_refused_with_2(arguments, part):
     done = harness.run(*arguments)
     assert done.returncode == 2, done.stderr
     assert part in done.stderr
+
+
+def test_doctor_without_a_gpu_is_refused_and_names_the_remedy():
+    done = harness.run("doctor", environment={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    # Without a CUDA backend, without a driver, without a GPU.
+    assert any(remedy in done.stderr for remedy in ["install the CUDA", "install an NVIDIA driver", "nvidia-smi"])

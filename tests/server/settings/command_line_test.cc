@@ -245,6 +245,28 @@ TEST_F(CommandLineTest, PlanTakesGpusOrTheirSizes) {
   EXPECT_FALSE(sizes.plan.json);
 }
 
+TEST_F(CommandLineTest, DoctorTakesAllGpusUnlessSomeAreNamed) {
+  const Settings all = ParseOk("doctor");
+  EXPECT_EQ(all.command, Command::kDoctor);
+  EXPECT_EQ(all.engine.device, DeviceKind::kCuda);
+  EXPECT_TRUE(all.engine.gpus.empty());
+  EXPECT_FALSE(all.doctor.json);
+  EXPECT_FALSE(all.engine.staged_collectives);
+  const Settings some =
+      ParseOk("doctor --gpus 1,1 --collectives staged --collective-timeout 5s --json --log-level warn");
+  EXPECT_EQ(some.engine.gpus, (std::vector<int>{1, 1}));
+  EXPECT_TRUE(some.engine.staged_collectives);
+  EXPECT_EQ(some.engine.collective_timeout, absl::Seconds(5));
+  EXPECT_TRUE(some.doctor.json);
+  EXPECT_EQ(some.log.level, "warn");
+  ExpectRefused("doctor --gpus 16GiB", "--gpus|16GiB");
+  ExpectRefused("doctor --model m", "--model");
+  ExpectRefused("doctor --check", "--check");
+  environment_ = {{"WORLD_SIZE", "2"},       {"RANK", "1"},       {"MASTER_ADDR", "127.0.0.1"},
+                  {"LOCAL_WORLD_SIZE", "2"}, {"LOCAL_RANK", "1"}, {"MASTER_PORT", "29500"}};
+  EXPECT_TRUE(ParseOk("doctor").engine.gpus.empty());
+}
+
 TEST_F(CommandLineTest, ASwitchThatTurnsOffSurvivesTheFile) {
   for (const std::string line :
        {"serve --model m --device cuda --no-cuda-graphs --dtype bfloat16", "serve --model m --device cuda"}) {
