@@ -104,7 +104,8 @@ absl::StatusOr<DeviceReport> CollectDeviceReport(const DeviceReportOptions& opti
   progress("GPUs");
   absl::StatusOr<std::vector<GpuInfo>> gpus = ListGpus(options.gpus);
   if (!gpus.ok()) return gpus.status();
-  DeviceReport report = {.ranks = options.gpus, .gpus = *std::move(gpus), .driver = DriverRelease(), .nccl_version = NcclVersion()};
+  DeviceReport report = {
+      .ranks = options.gpus, .gpus = *std::move(gpus), .driver = DriverRelease(), .nccl_version = NcclVersion()};
   if (report.ranks.empty()) {
     for (const GpuInfo& gpu : report.gpus) report.ranks.push_back(gpu.index);
   }
