@@ -112,3 +112,16 @@ def test_doctor_without_a_gpu_is_refused_and_names_the_remedy():
     assert done.stdout == ""
     # Without a CUDA backend, without a driver, without a GPU.
     assert any(remedy in done.stderr for remedy in ["install the CUDA", "install an NVIDIA driver", "nvidia-smi"])
+
+
+def test_plan_shows_where_the_memory_of_cards_goes_that_are_not_there():
+    config = str(harness.SOURCE / "tests/engine/data/mixtral-8x7b/config.json")
+    fits = harness.run("plan", "--model", config, "--gpus", "80GiB,80GiB", "--json")
+    assert fits.returncode == 0, fits.stderr
+    plan = json.loads(fits.stdout)
+    assert plan["fits"]
+    # Four experts of three matrices in each of 32 layers, two bytes an element.
+    assert [rank["experts"] for rank in plan["ranks"]] == [4 * 3 * 4096 * 14336 * 32 * 2] * 2
+    lacks = harness.run("plan", "--model", config, "--gpus", "16GiB,16GiB")
+    assert lacks.returncode == 2
+    assert "needs" in lacks.stderr and "has 16.00 GiB" in lacks.stderr
