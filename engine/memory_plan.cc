@@ -5,7 +5,6 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "engine/model/recorded_steps.h"
 #include "engine/rank_model.h"
 #include "kernels/check.h"
 #include "kernels/cuda/memory_layout.h"
@@ -19,7 +18,6 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 // ESTIMATE. A recorded step has some 16 nodes per layer, each with its parameters and its place in the launch buffer.
 constexpr int64_t kGraphBytes = kMiB;
 constexpr int64_t kGraphBytesPerLayer = 64 << 10;
-constexpr int64_t kMostRecordedTokens = 256;  // rows of logits in one piece, which the decoder goes up to
 // ESTIMATE. NCCL's channels, each with buffers of 4 MiB per peer and protocol, its kernels, and its proxy's memory.
 constexpr int64_t kNcclBytes = 256 * kMiB;
 // ESTIMATE. Kernels are loaded when they first run, cuBLASLt's many too; and cudaMalloc gives out multiples of 2 MiB.
@@ -67,18 +65,6 @@ int64_t KvCacheBytes(const KvCacheShape& shape) {
   return tensors * Taken(static_cast<size_t>(shape.num_pages * shape.BytesPerPage() / tensors));
 }
 
-// One graph per size and exchange (Decoder::RecordSteps).
-int64_t GraphBytes(const EnginePlan& plan, const DecoderSpec& spec) {
-  const bool alone = plan.world_size == 1;
-  if (!plan.config.cuda_graphs || (plan.config.staged_collectives && !alone)) return 0;
-  const int64_t num_exchanges = std::count_if(plan.exchanges.begin(), plan.exchanges.end(), [alone](auto exchange) {
-    return alone || exchange != ExchangeStrategy::kAllToAll;
-  });
-  const int64_t largest = std::min(plan.config.max_running_requests, plan.config.max_batch_tokens);
-  const int64_t num_sizes = static_cast<int64_t>(RecordedSizes(std::min(largest, kMostRecordedTokens)).size());
-  return num_sizes * num_exchanges * (kGraphBytes + spec.num_layers * kGraphBytesPerLayer);
-}
-
 }  // namespace
 
 absl::StatusOr<RankMemory> PlanRankMemory(const EnginePlan& plan, const Checkpoint& checkpoint, int rank) {
@@ -105,7 +91,10 @@ absl::StatusOr<RankMemory> PlanRankMemory(const EnginePlan& plan, const Checkpoi
   memory.activations = static_cast<int64_t>(backend.bytes_allocated()) - memory.arena_bytes();
   CHECK_GE(memory.activations, 0);
 
-  memory.graphs = GraphBytes(plan, spec);
+  if (plan.config.cuda_graphs) {
+    const auto num_steps = static_cast<int64_t>(model->decoder->RecordableSteps(plan.exchanges).size());
+    memory.graphs = num_steps * (kGraphBytes + spec.num_layers * kGraphBytesPerLayer);
+  }
   memory.nccl = plan.world_size > 1 && !plan.config.staged_collectives ? kNcclBytes : 0;
   memory.driver = kKernelCodeBytes + (plan.config.gpu_memory_bytes.empty() ? 0 : kContextBytes);
   memory.reserve = plan.config.gpu_reserve_bytes;

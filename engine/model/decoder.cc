@@ -66,16 +66,24 @@ int64_t Decoder::PaddedOutputRows(const StepLayout& layout) const {
   return (layout.residual_rows + rank_.communicator.size() - 1) / rank_.communicator.size();
 }
 
-absl::Status Decoder::RecordSteps(std::span<const ExchangeStrategy> exchanges) {
+std::vector<Decoder::RecordableStep> Decoder::RecordableSteps(std::span<const ExchangeStrategy> exchanges) const {
   const bool alone = rank_.communicator.size() == 1;
-  if (!rank_.backend.can_record() || !(alone || rank_.communicator.can_record())) return absl::OkStatus();
+  std::vector<RecordableStep> steps;
+  if (!rank_.backend.can_record() || !(alone || rank_.communicator.can_record())) return steps;
   for (const ExchangeStrategy exchange : exchanges) {
     if (exchange == ExchangeStrategy::kAllToAll && !alone) continue;
     // The largest first, so that smaller ones find every kernel loaded and every size allocated.
     for (auto size = recorded_.sizes().rbegin(); size != recorded_.sizes().rend(); ++size) {
-      absl::Status status = RecordStep(exchange, recorded_.PaddedTokens(LayoutOfStep(exchange), *size));
-      if (!status.ok()) return status;
+      steps.push_back({exchange, recorded_.PaddedTokens(LayoutOfStep(exchange), *size)});
     }
+  }
+  return steps;
+}
+
+absl::Status Decoder::RecordSteps(std::span<const ExchangeStrategy> exchanges) {
+  for (const auto& [exchange, padded_tokens] : RecordableSteps(exchanges)) {
+    absl::Status status = RecordStep(exchange, padded_tokens);
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
@@ -103,7 +111,7 @@ absl::Status Decoder::RecordStep(ExchangeStrategy exchange, int64_t padded_token
 
 absl::StatusOr<StepOutput> Decoder::Step(const Batch& batch) {
   const TokenLayout kind = LayoutOfStep(batch.exchange);
-  int64_t padded_tokens = recorded_.PaddedTokens(kind, batch);
+  int64_t padded_tokens = recorded_.size() == 0 ? 0 : recorded_.PaddedTokens(kind, batch);
   const RecordedSteps::Step* const recorded = recorded_.Find(batch.exchange, padded_tokens);
   if (recorded == nullptr) padded_tokens = 0;
   const StepLayout layout =

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/batch.h"
@@ -36,8 +37,16 @@ class Decoder {
   // For the loader: weights are made empty.
   ModelWeights& weights() { return weights_; }
 
-  // Records decode steps of every size for each of `exchanges`, in this order on every rank. Nothing where the backend
-  // or the communicator cannot record; all_to_all, whose sizes follow from the routing, never is.
+  // A decode step of a fixed size.
+  struct RecordableStep {
+    ExchangeStrategy exchange;
+    int64_t padded_tokens;
+  };
+  // Decode steps of every size for each of `exchanges`, in the order of recording; two sizes may be padded alike.
+  // None where the backend or the communicator cannot record; all_to_all, whose sizes follow from the
+  // routing, never can be among several ranks.
+  std::vector<RecordableStep> RecordableSteps(std::span<const ExchangeStrategy> exchanges) const;
+  // Records these; every rank calls it with the same exchanges.
   absl::Status RecordSteps(std::span<const ExchangeStrategy> exchanges);
   int64_t num_recorded_steps() const { return recorded_.size(); }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/expert_gemm.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/ptx.cuh"
 
 namespace switchyard::cuda {
@@ -39,6 +40,19 @@ struct ExpertGemmParams {
 // silu(gate) * up with silu(z) = z / (1 + exp(-z)). Source: Elfwing et al. 2017, arXiv:1702.03118.
 __device__ __forceinline__ float SiluMultiply(float gate, float up) {
   return __fdividef(gate, 1.0f + __expf(-gate)) * up;
+}
+
+// Calls `f.template operator()<T, kProduct>()` for the element type and the product of `args`.
+template <typename F>
+void DispatchExpertGemm(const ExpertGemmArgs& args, F&& f) {
+  DispatchHalf(args.dtype, [&](auto half) {
+    using T = decltype(half);
+    if (args.product == ExpertProduct::kGateUp) {
+      f.template operator()<T, ExpertProduct::kGateUp>();
+    } else {
+      f.template operator()<T, ExpertProduct::kDown>();
+    }
+  });
 }
 
 }  // namespace switchyard::cuda

@@ -239,14 +239,7 @@ void LaunchProduct(const ExpertGemmArgs& args, Stream stream) {
 }  // namespace
 
 void StreamingExpertGemm(const ExpertGemmArgs& args, Stream stream) {
-  DispatchHalf(args.dtype, [&](auto half) {
-    using T = decltype(half);
-    if (args.product == ExpertProduct::kGateUp) {
-      LaunchProduct<T, ExpertProduct::kGateUp>(args, stream);
-    } else {
-      LaunchProduct<T, ExpertProduct::kDown>(args, stream);
-    }
-  });
+  DispatchExpertGemm(args, [&]<typename T, ExpertProduct kProduct>() { LaunchProduct<T, kProduct>(args, stream); });
 }
 
 }  // namespace switchyard::cuda
