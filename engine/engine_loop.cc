@@ -155,6 +155,8 @@ bool EngineLoop::TakeIn(absl::Duration limit) {
 
 absl::Status EngineLoop::RunStep(RankWorker& worker, StepLink& link, const ExchangeChooser& choose) {
   ScheduledStep step = scheduler_.Schedule(absl::Now());
+  // Whoever hears of a token of this step finds its request running and its pages in use.
+  stats_.SetGauges(scheduler_);
   step.batch.step = next_step_++;
   step.batch.exchange = choose(step.batch);
   // Shared with the other ranks without a copy; `step` keeps the bookkeeping.

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <future>
 #include <mutex>
 #include <random>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "tests/engine/blocking_client.h"
@@ -87,6 +89,24 @@ TEST(Engine, StopStringEndsTheTextBeforeIt) {
   EXPECT_EQ(stopped.text, free_running.text.substr(0, free_running.text.find(stop)));
   EXPECT_EQ(stopped.matched_stop, stop);
   EXPECT_EQ(stopped.finish, FinishReason::kStop);
+}
+
+TEST(Engine, StatsCountARequestFromItsFirstTokenOn) {
+  const std::unique_ptr<Engine> engine = StartEngine(TinyConfig());
+  std::promise<EngineStats> at_first_token;
+  std::promise<void> ended;
+  bool is_first = true;
+  const GenerationRequest request = TextRequest(*engine, "watched", "And it came to pass", 8);
+  const absl::Status status = engine->Submit(request, [&](const RequestUpdate& update) {
+    if (std::exchange(is_first, false)) at_first_token.set_value(engine->Stats());
+    if (update.finish.has_value()) ended.set_value();
+  });
+  ASSERT_TRUE(status.ok()) << status;
+  const EngineStats stats = at_first_token.get_future().get();
+  EXPECT_GT(stats.kv_pages_used, 0);
+  EXPECT_EQ(stats.num_requests_running, 1);
+  EXPECT_EQ(stats.num_requests_waiting, 0);
+  ended.get_future().wait();
 }
 
 TEST(Engine, AbortedRequestsReturnTheirPages) {
