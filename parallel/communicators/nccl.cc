@@ -60,7 +60,7 @@ class WatchedComm {
     const std::lock_guard lock(mu_);
     return failure_;
   }
-  // Keeps the first reason, tells the other ranks, and lets the watching thread abort NCCL.
+  // Tells the other ranks, keeps the first reason of all, and lets the watching thread abort NCCL.
   absl::Status Fail(const absl::Status& reason);
 
   // The watching thread: until Stop or a failure; then it ends NCCL's communicator.
@@ -192,14 +192,16 @@ void WatchedComm::EndLimit() {
 }
 
 absl::Status WatchedComm::Fail(const absl::Status& reason) {
+  // Of several ranks that fail at once, all give the reason of the first, as far as `host_` knows it.
+  host_.Abort(reason);
+  const absl::Status first = host_.Health();
   {
     const std::lock_guard lock(mu_);
     if (!failure_.ok()) return failure_;
-    failure_ = reason;
+    failure_ = first;
   }
-  host_.Abort(reason);
   changed_.notify_all();
-  return reason;
+  return first;
 }
 
 void WatchedComm::Watch() {
