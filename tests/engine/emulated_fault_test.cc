@@ -59,7 +59,7 @@ TEST_F(EmulatedFaultTest, AnErrorOfNcclOnOneRankEndsRequestsOnAllAsUnavailable) 
   // Nothing hangs: the engine ends, and what comes later is refused.
   EXPECT_TRUE(absl::IsUnavailable(engine->Submit(GreedyRequest("late", {1}, 1), [](const RequestUpdate&) {})));
   engine.reset();
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(15));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(60));
 }
 
 TEST_F(EmulatedFaultTest, AModelThatDoesNotFitIsRefusedWithNeedAndHave) {

@@ -24,8 +24,8 @@ namespace {
 using fake_nccl::Queueing;
 
 constexpr absl::Duration kLimit = absl::Milliseconds(300);
-// What a failure may take at most to be noticed, on a busy machine.
-constexpr absl::Duration kSoon = absl::Seconds(4);
+// Beyond it a failure was not noticed: far more than the busiest machine takes.
+constexpr absl::Duration kSoon = absl::Seconds(60);
 
 std::string NameOf(Queueing queueing) { return queueing == Queueing::kAtOnce ? "QueuedAtOnce" : "QueuedWhenDone"; }
 
@@ -292,7 +292,7 @@ TEST_F(Nccl, LeavesNcclBehindRatherThanHang) {
                         [&] { return group->ranks[0]->AllReduceSum(TensorView::Of(std::span(data))); });
     const absl::Time begin = absl::Now();
     group->ranks[0] = nullptr;
-    EXPECT_LT(absl::Now() - begin, absl::Seconds(10));
+    EXPECT_LT(absl::Now() - begin, kSoon);
   }
   absl::SleepFor(absl::Milliseconds(200));  // for the thread that was left behind
 }
