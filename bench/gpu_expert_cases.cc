@@ -1,8 +1,5 @@
 // The experts of one layer: all on this GPU, or half of them, tokens choosing evenly and independently.
-#include <algorithm>
 #include <cmath>
-#include <random>
-#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "bench/gpu_kernel_cases.h"
@@ -14,42 +11,6 @@ namespace switchyard {
 namespace {
 
 using cuda::ExpertForm;
-
-// Few rows choose other experts at every launch; many choose all of them.
-int64_t SlotSets(const BenchModel& model, int64_t rows, const BenchDevice& device) {
-  return std::min<int64_t>(rows < 4 * model.num_experts ? 16 : 2, device.max_sets);
-}
-
-std::vector<float> RandomWeights(int64_t pairs) {
-  std::mt19937 random(1);
-  std::uniform_real_distribution<float> weight(0.1f, 0.9f);
-  std::vector<float> weights(static_cast<size_t>(pairs));
-  for (float& value : weights) value = weight(random);
-  return weights;
-}
-
-// Over the sets of slots: of one set.
-struct MeanLoad {
-  double active_experts = 0;  // local ones that a row chose
-  double entries = 0;         // pairs (row, k) that chose them
-};
-MeanLoad CountLoad(const std::vector<int32_t>& slots, int64_t num_sets, int64_t local_experts) {
-  MeanLoad load;
-  const auto pairs = static_cast<int64_t>(slots.size()) / num_sets;
-  for (int64_t set = 0; set < num_sets; ++set) {
-    std::set<int32_t> active;
-    for (int64_t pair = set * pairs; pair < (set + 1) * pairs; ++pair) {
-      const int32_t slot = slots[static_cast<size_t>(pair)];
-      if (slot >= local_experts) continue;
-      active.insert(slot);
-      load.entries += 1;
-    }
-    load.active_experts += static_cast<double>(active.size());
-  }
-  load.active_experts /= static_cast<double>(num_sets);
-  load.entries /= static_cast<double>(num_sets);
-  return load;
-}
 
 KernelCase RunExpertsCase(const BenchModel& model, int64_t local, int64_t rows, ExpertForm form) {
   const auto prepare = [=](BenchDevice& device) -> absl::StatusOr<KernelRun> {
@@ -65,7 +26,7 @@ KernelCase RunExpertsCase(const BenchModel& model, int64_t local, int64_t rows, 
         .intermediate_size = model.intermediate,
         .num_local_experts = local,
         .rows = device.inputs.RandomHalves(device.dtype, rows * model.hidden),
-        .weights = device.inputs.Upload(RandomWeights(pairs)),
+        .weights = device.inputs.Upload(RandomRouterWeights(pairs)),
         .gate_up = device.inputs.RandomHalves(device.dtype, local * 2 * matrix,
                                               1.0f / std::sqrt(static_cast<float>(model.hidden))),
         .down = device.inputs.RandomHalves(device.dtype, local * matrix,
@@ -114,7 +75,7 @@ KernelCase PermuteCase(const BenchModel& model, int64_t rows) {
         const int64_t pairs = rows * model.top_k;
         const int64_t sets = SlotSets(model, rows, device);
         const int32_t* slots = device.inputs.Upload(RandomSlots(sets * rows, model.top_k, model.num_experts));
-        const float* weights = device.inputs.Upload(RandomWeights(pairs));
+        const float* weights = device.inputs.Upload(RandomRouterWeights(pairs));
         const cuda::ExpertPermutation lists = MakePermutation(model, rows, device.inputs);
         return KernelRun{
             .launch =

@@ -38,7 +38,7 @@ constexpr int64_t kCachesToEvict = 4;
 
 // A dry run of every case: a model that emulation runs in seconds.
 constexpr BenchModel kTinyModel = {.hidden = 64,
-                                   .intermediate = 96,
+                                   .intermediate = 128,
                                    .num_heads = 4,
                                    .num_kv_heads = 2,
                                    .head_dim = 64,
@@ -59,7 +59,7 @@ class Bench {
   bool Run() {
     PrintHead();
     const BenchModel model = options_.tiny ? kTinyModel : BenchModel{};
-    for (const auto& make : {TokenCases, DenseCases, AttentionCases, ExpertCases, SamplingCases}) {
+    for (const auto& make : {TokenCases, DenseCases, AttentionCases, ExpertCases, QuantizedCases, SamplingCases}) {
       for (const KernelCase& kernel : make(model)) {
         if (kernel.name.find(options_.filter) != std::string::npos) RunCase(kernel);
       }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 #include <random>
+#include <set>
 
 namespace switchyard {
 
@@ -44,6 +45,36 @@ std::vector<int32_t> RandomSlots(int64_t rows, int64_t top_k, int64_t num_expert
     slots.insert(slots.end(), experts.begin(), experts.begin() + top_k);
   }
   return slots;
+}
+
+int64_t SlotSets(const BenchModel& model, int64_t rows, const BenchDevice& device) {
+  return std::min<int64_t>(rows < 4 * model.num_experts ? 16 : 2, device.max_sets);
+}
+
+std::vector<float> RandomRouterWeights(int64_t pairs) {
+  std::mt19937 random(1);
+  std::uniform_real_distribution<float> weight(0.1f, 0.9f);
+  std::vector<float> weights(static_cast<size_t>(pairs));
+  for (float& value : weights) value = weight(random);
+  return weights;
+}
+
+MeanLoad CountLoad(const std::vector<int32_t>& slots, int64_t num_sets, int64_t local_experts) {
+  MeanLoad load;
+  const auto pairs = static_cast<int64_t>(slots.size()) / num_sets;
+  for (int64_t set = 0; set < num_sets; ++set) {
+    std::set<int32_t> active;
+    for (int64_t pair = set * pairs; pair < (set + 1) * pairs; ++pair) {
+      const int32_t slot = slots[static_cast<size_t>(pair)];
+      if (slot >= local_experts) continue;
+      active.insert(slot);
+      load.entries += 1;
+    }
+    load.active_experts += static_cast<double>(active.size());
+  }
+  load.active_experts /= static_cast<double>(num_sets);
+  load.entries /= static_cast<double>(num_sets);
+  return load;
 }
 
 }  // namespace switchyard

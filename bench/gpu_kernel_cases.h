@@ -91,10 +91,21 @@ std::vector<int32_t> RandomOrder(int64_t count);
 // Expert of each (row, k), as a router would choose that prefers none: distinct in a row.
 std::vector<int32_t> RandomSlots(int64_t rows, int64_t top_k, int64_t num_experts);
 
+// How many sets of slots a case goes through: few rows choose other experts at every launch, many choose all of them.
+int64_t SlotSets(const BenchModel& model, int64_t rows, const BenchDevice& device);
+std::vector<float> RandomRouterWeights(int64_t pairs);
+// Over the sets of slots: of one set.
+struct MeanLoad {
+  double active_experts = 0;  // local ones that a row chose
+  double entries = 0;         // pairs (row, k) that chose them
+};
+MeanLoad CountLoad(const std::vector<int32_t>& slots, int64_t num_sets, int64_t local_experts);
+
 std::vector<KernelCase> TokenCases(const BenchModel& model);      // norm, rope, router, rows, fill
 std::vector<KernelCase> DenseCases(const BenchModel& model);      // cuBLASLt
 std::vector<KernelCase> AttentionCases(const BenchModel& model);  // decode and prefill
 std::vector<KernelCase> ExpertCases(const BenchModel& model);     // permutation, both forms, sum
+std::vector<KernelCase> QuantizedCases(const BenchModel& model);  // experts and projections in 4 and 8 bits
 std::vector<KernelCase> SamplingCases(const BenchModel& model);
 
 }  // namespace switchyard

@@ -1,57 +1,22 @@
 // Times the CPU kernels at the sizes of real models and prints each beside the limit that binds it, measured in the
 // same process: memory bandwidth for few rows, float32 FMA rate for many.
 //
-//   kernel_bench [threads [linear|activations|experts|attention|sampling]]
+//   kernel_bench [threads [linear|activations|experts|quantized|attention|sampling]]
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "bench/kernel_timing.h"
 #include "bench/limits.h"
+#include "bench/quantized_cases.h"
 #include "kernels/backend.h"
 
 namespace switchyard {
 namespace {
-
-struct Limits {
-  double bytes_per_second = 0;
-  double flops_per_second = 0;
-};
-
-double BestSeconds(const std::function<void()>& work) {
-  using Clock = std::chrono::steady_clock;
-  work();  // first touch
-  double best = 1e30;
-  double total = 0;
-  for (int i = 0; i < 50 && (total < 0.3 || i < 3); ++i) {
-    const Clock::time_point start = Clock::now();
-    work();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    best = std::min(best, seconds);
-    total += seconds;
-  }
-  return best;
-}
-
-void Print(const std::string& name, double seconds, double bytes, double flops, const Limits& limits) {
-  const double of_bandwidth = bytes / seconds / limits.bytes_per_second;
-  const double of_fma = flops / seconds / limits.flops_per_second;
-  std::printf("%-44s %9.1f us %7.1f GB/s %4.0f%% %8.1f GFLOP/s %4.0f%%\n", name.c_str(), seconds * 1e6,
-              bytes / seconds * 1e-9, of_bandwidth * 100, flops / seconds * 1e-9, of_fma * 100);
-  std::fflush(stdout);
-}
-
-Tensor Filled(Backend& backend, Shape shape) {
-  Tensor tensor = *backend.AllocateTensor(DType::kFloat32, shape);
-  int64_t i = 0;
-  for (float& value : tensor.view().As<float>()) value = static_cast<float>(i++ % 97) / 97 - 0.5f;
-  return tensor;
-}
 
 void FillWeights(Matrix& matrix) {
   const MatrixSpec& spec = matrix.spec();
@@ -62,7 +27,7 @@ void FillWeights(Matrix& matrix) {
   }
 }
 
-void BenchLinear(Backend& backend, const Limits& limits, int64_t out, int64_t in) {
+void BenchLinear(Backend& backend, const KernelLimits& limits, int64_t out, int64_t in) {
   // Several copies, so that no cache holds the weights from one call to the next.
   const int64_t copies = std::max<int64_t>(1, (int64_t{160} << 20) / (out * in * 2));
   std::vector<std::unique_ptr<Matrix>> weights;
@@ -71,33 +36,34 @@ void BenchLinear(Backend& backend, const Limits& limits, int64_t out, int64_t in
     FillWeights(*weights.back());
   }
   for (const int64_t rows : {1, 2, 4, 8, 16, 64, 256}) {
-    Tensor x = Filled(backend, {rows, in});
-    Tensor y = Filled(backend, {rows, out});
+    Tensor x = FilledTensor(backend, {rows, in});
+    Tensor y = FilledTensor(backend, {rows, out});
     size_t next = 0;
     const double seconds = BestSeconds([&] { backend.Linear(x.view(), *weights[next++ % copies], y.view()); });
-    Print("linear bf16 [" + std::to_string(rows) + ", " + std::to_string(in) + "] -> " + std::to_string(out), seconds,
-          static_cast<double>(weights[0]->bytes()), 2.0 * rows * out * in, limits);
+    PrintKernel("linear bf16 [" + std::to_string(rows) + ", " + std::to_string(in) + "] -> " + std::to_string(out),
+                seconds, static_cast<double>(weights[0]->bytes()), 2.0 * rows * out * in, limits);
   }
 }
 
 // One weight of a model, many rows: what the option of bfloat16 activations brings.
-void BenchActivations(int threads, const Limits& limits, int64_t out, int64_t in) {
+void BenchActivations(int threads, const KernelLimits& limits, int64_t out, int64_t in) {
   for (const bool bf16 : {false, true}) {
     const std::unique_ptr<Backend> backend = CreateCpuBackend({.num_threads = threads, .bf16_activations = bf16});
     std::printf("%s\n", backend->Description().c_str());
     const std::unique_ptr<Matrix> weight = *backend->CreateMatrix({out, in, DType::kBFloat16});
     FillWeights(*weight);
     for (const int64_t rows : {16, 32, 128, 512}) {
-      Tensor x = Filled(*backend, {rows, in});
-      Tensor y = Filled(*backend, {rows, out});
+      Tensor x = FilledTensor(*backend, {rows, in});
+      Tensor y = FilledTensor(*backend, {rows, out});
       const double seconds = BestSeconds([&] { backend->Linear(x.view(), *weight, y.view()); });
-      Print("linear bf16 [" + std::to_string(rows) + ", " + std::to_string(in) + "] -> " + std::to_string(out), seconds,
-            static_cast<double>(weight->bytes()), 2.0 * rows * out * in, limits);
+      PrintKernel("linear bf16 [" + std::to_string(rows) + ", " + std::to_string(in) + "] -> " + std::to_string(out),
+                  seconds, static_cast<double>(weight->bytes()), 2.0 * rows * out * in, limits);
     }
   }
 }
 
-void BenchExperts(Backend& backend, const Limits& limits, int64_t hidden, int64_t intermediate, int64_t num_experts) {
+void BenchExperts(Backend& backend, const KernelLimits& limits, int64_t hidden, int64_t intermediate,
+                  int64_t num_experts) {
   const auto experts = *backend.CreateExperts({num_experts, hidden, intermediate, DType::kBFloat16});
   double expert_bytes = 0;
   for (int64_t e = 0; e < num_experts; ++e) {
@@ -107,9 +73,9 @@ void BenchExperts(Backend& backend, const Limits& limits, int64_t hidden, int64_
   }
   constexpr int64_t kTopK = 2;
   for (const int64_t rows : {1, 4, 16, 128, 512}) {
-    Tensor x = Filled(backend, {rows, hidden});
-    Tensor out = Filled(backend, {rows, hidden});
-    Tensor weights = Filled(backend, {rows, kTopK});
+    Tensor x = FilledTensor(backend, {rows, hidden});
+    Tensor out = FilledTensor(backend, {rows, hidden});
+    Tensor weights = FilledTensor(backend, {rows, kTopK});
     Tensor slots = *backend.AllocateTensor(DType::kInt32, {rows, kTopK});
     int32_t next = 0;
     const double seconds = BestSeconds([&] {
@@ -117,21 +83,21 @@ void BenchExperts(Backend& backend, const Limits& limits, int64_t hidden, int64_
       backend.RunExperts(*experts, {x.view(), slots.view(), weights.view(), 0, out.view()});
     });
     const double active = static_cast<double>(std::min(num_experts, rows * kTopK));
-    Print(std::to_string(num_experts) + " experts bf16 " + std::to_string(hidden) + "/" + std::to_string(intermediate) +
-              ", " + std::to_string(rows) + " rows",
-          seconds, active * expert_bytes, 2.0 * rows * kTopK * 3 * hidden * intermediate, limits);
+    PrintKernel(std::to_string(num_experts) + " experts bf16 " + std::to_string(hidden) + "/" +
+                    std::to_string(intermediate) + ", " + std::to_string(rows) + " rows",
+                seconds, active * expert_bytes, 2.0 * rows * kTopK * 3 * hidden * intermediate, limits);
   }
 }
 
-void BenchAttention(Backend& backend, const Limits& limits, int64_t tokens, int64_t first) {
+void BenchAttention(Backend& backend, const KernelLimits& limits, int64_t tokens, int64_t first) {
   const AttentionSpec spec{.num_heads = 16, .num_kv_heads = 4, .head_dim = 64, .scale = 0.125f};
   constexpr int64_t kPageSize = 16;
   const int64_t context = first + tokens;
   const int64_t pages = (context + kPageSize - 1) / kPageSize;
-  Tensor k = Filled(backend, {pages, spec.num_kv_heads, kPageSize, spec.head_dim});
-  Tensor v = Filled(backend, {pages, spec.num_kv_heads, kPageSize, spec.head_dim});
-  Tensor q = Filled(backend, {tokens, spec.num_heads, spec.head_dim});
-  Tensor out = Filled(backend, {tokens, spec.num_heads, spec.head_dim});
+  Tensor k = FilledTensor(backend, {pages, spec.num_kv_heads, kPageSize, spec.head_dim});
+  Tensor v = FilledTensor(backend, {pages, spec.num_kv_heads, kPageSize, spec.head_dim});
+  Tensor q = FilledTensor(backend, {tokens, spec.num_heads, spec.head_dim});
+  Tensor out = FilledTensor(backend, {tokens, spec.num_heads, spec.head_dim});
   std::vector<int32_t> positions(tokens), sequence(tokens, 0), begin = {0, static_cast<int32_t>(tokens)}, table(pages);
   for (int64_t i = 0; i < tokens; ++i) positions[i] = static_cast<int32_t>(first + i);
   for (int64_t i = 0; i < pages; ++i) table[i] = static_cast<int32_t>(i);
@@ -141,14 +107,14 @@ void BenchAttention(Backend& backend, const Limits& limits, int64_t tokens, int6
     backend.PagedAttention(spec, index, q.view(), {k.view(), v.view()}, out.view());
   });
   const double seen = static_cast<double>(tokens) * static_cast<double>(first) + 0.5 * tokens * (tokens + 1);
-  Print("attention 16/4 heads of 64, " + std::to_string(tokens) + " tokens at " + std::to_string(first), seconds,
-        static_cast<double>(2 * context * spec.num_kv_heads * spec.head_dim * sizeof(float)),
-        4.0 * seen * spec.num_heads * spec.head_dim, limits);
+  PrintKernel("attention 16/4 heads of 64, " + std::to_string(tokens) + " tokens at " + std::to_string(first), seconds,
+              static_cast<double>(2 * context * spec.num_kv_heads * spec.head_dim * sizeof(float)),
+              4.0 * seen * spec.num_heads * spec.head_dim, limits);
 }
 
-void BenchSampling(Backend& backend, const Limits& limits) {
+void BenchSampling(Backend& backend, const KernelLimits& limits) {
   constexpr int64_t kRows = 16, kVocab = 32000;
-  Tensor logits = Filled(backend, {kRows, kVocab});
+  Tensor logits = FilledTensor(backend, {kRows, kVocab});
   for (float& logit : logits.view().As<float>()) logit *= 20;
   const std::pair<const char*, SamplingRow> settings[] = {
       {"greedy", {.temperature = 0}},
@@ -158,13 +124,13 @@ void BenchSampling(Backend& backend, const Limits& limits) {
   for (const auto& [name, row] : settings) {
     const std::vector<SamplingRow> rows(kRows, row);
     const double seconds = BestSeconds([&] { backend.Sample(logits.view(), rows); });
-    Print(std::string("sampling 16 x 32000, ") + name, seconds, kRows * kVocab * sizeof(float), 0, limits);
+    PrintKernel(std::string("sampling 16 x 32000, ") + name, seconds, kRows * kVocab * sizeof(float), 0, limits);
   }
 }
 
 int Main(int threads, const std::string& part) {
   const std::unique_ptr<Backend> backend = CreateCpuBackend({.num_threads = threads});
-  const Limits limits{MeasureReadBandwidth(threads), MeasureFmaRate(threads)};
+  const KernelLimits limits{MeasureReadBandwidth(threads), MeasureFmaRate(threads)};
   std::printf("%s; limits: %.1f GB/s, %.1f GFLOP/s\n", backend->Description().c_str(), limits.bytes_per_second * 1e-9,
               limits.flops_per_second * 1e-9);
   std::printf("%-44s %12s %18s %21s\n", "", "best time", "weights or cache", "arithmetic");
@@ -182,6 +148,7 @@ int Main(int threads, const std::string& part) {
     BenchExperts(*backend, limits, 1024, 3584, 8);
     BenchExperts(*backend, limits, 4096, 14336, 2);
   }
+  if (is_wanted("quantized")) BenchQuantized(threads, limits);
   if (is_wanted("attention")) {
     for (const int64_t context : {512, 4096, 32768}) BenchAttention(*backend, limits, 1, context - 1);
     for (const int64_t tokens : {8, 64, 512}) BenchAttention(*backend, limits, tokens, 2048);

@@ -33,14 +33,40 @@ double ExpertWeightCount(const DecoderSpec& spec) {
   return 3.0 * static_cast<double>(spec.hidden_size * spec.expert_intermediate_size);
 }
 
+// With scales: float16 of INT4 and INT8, and their zero points; NF4's on the CPU in float32, on GPUs in 8 bits.
+double BitsPerWeight(const QuantizationRecipe& recipe, DType dense, DeviceKind device) {
+  if (recipe.is_dense()) return 8.0 * static_cast<double>(SizeOf(dense));
+  const Quantization& stored = recipe.stored;
+  const bool is_nf4 = stored.format == WeightFormat::kNf4;
+  const double scale_bits = !is_nf4 ? 16 : device == DeviceKind::kCpu ? 32 : 8;
+  return static_cast<double>(stored.bits()) +
+         (scale_bits + (stored.has_zeros ? 8 : 0)) / static_cast<double>(stored.group_size);
+}
+
+// Weights that one token meets in a layer: attention, router, experts.
+double LayerWeightsPerToken(const DecoderSpec& spec) {
+  return AttentionWeights(spec) + static_cast<double>(spec.num_experts * spec.hidden_size) +
+         static_cast<double>(spec.experts_per_token) * ExpertWeightCount(spec);
+}
+
+QuantizationRecipe ParseRecipe(const std::string& text) {
+  absl::StatusOr<QuantizationRecipe> recipe = ParseQuantizationRecipe(text);
+  if (!recipe.ok()) throw CLI::ValidationError(std::string(recipe.status().message()));
+  return *recipe;
+}
+
 // What does not depend on what is measured.
 EngineConfig Config(const ModelBenchOptions& options, const std::string& model) {
   EngineConfig config = {.model_dir = model,
                          .device = options.device,
+                         .attention = options.attention,
                          .num_threads = options.device == DeviceKind::kCpu ? options.threads : 0,
                          .max_batch_tokens = options.max_batch_tokens,
+                         .quantize = options.quantize,
+                         .kv_dtype = options.kv_dtype,
                          .load_format = options.load_format,
-                         .cuda_graphs = options.cuda_graphs};
+                         .cuda_graphs = options.cuda_graphs,
+                         .activations = options.activations};
   if (options.device == DeviceKind::kCuda) config.gpus = options.gpus;
   return config;
 }
@@ -74,6 +100,22 @@ ModelBenchOptions ParseModelBenchOptions(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_flag("--no-cuda-graphs", no_cuda_graphs, "cuda: decode eagerly");
+  std::string experts = "none", attention_format, embeddings = "none";
+  app.add_option("--quantize", experts, "experts: none, nf4, int4, int8, ...; see switchyard serve --help");
+  app.add_option("--quantize-attention", attention_format, "default: as --quantize");
+  app.add_option("--quantize-embeddings", embeddings, "token embeddings and the output projection");
+  const std::map<std::string, DType> kv_dtypes = {{"fp8", DType::kFloat8E4M3}, {"int8", DType::kInt8}};
+  app.add_option("--kv-dtype", options.kv_dtype, "fp8 or int8; default: as activations")
+      ->transform(CLI::CheckedTransformer(kv_dtypes));
+  const std::map<std::string, CpuActivations> activations = {
+      {"float32", CpuActivations::kFloat32}, {"bfloat16", CpuActivations::kBFloat16}, {"int8", CpuActivations::kInt8}};
+  app.add_option("--activations", options.activations, "cpu: float32, bfloat16 or int8")
+      ->transform(CLI::CheckedTransformer(activations));
+  const std::map<std::string, AttentionParallelism> modes = {
+      {"replicated", AttentionParallelism::kReplicated}, {"tensor-parallel", AttentionParallelism::kTensorParallel}};
+  app.add_option("--attention", options.attention, "replicated or tensor-parallel")
+      ->transform(CLI::CheckedTransformer(modes));
+  app.add_flag("--disturbed", options.disturbed, "decode: also beside a process that keeps one core busy");
   app.add_option("--max-batch-tokens", options.max_batch_tokens, "of a step; longer prompts go in chunks")
       ->capture_default_str();
   app.add_option("--batches", options.batches, "decode: sequences at a time")->delimiter(',')->capture_default_str();
@@ -82,6 +124,9 @@ ModelBenchOptions ParseModelBenchOptions(int argc, char** argv) {
   app.add_option("--lengths", options.lengths, "prefill: tokens of the prompt")->delimiter(',')->capture_default_str();
   try {
     app.parse(argc, argv);
+    options.quantize = {.experts = ParseRecipe(experts),
+                        .attention = ParseRecipe(attention_format.empty() ? experts : attention_format),
+                        .embeddings = ParseRecipe(embeddings)};
   } catch (const CLI::ParseError& error) {
     std::exit(app.exit(error));
   }
@@ -138,30 +183,43 @@ std::unique_ptr<Engine> StartBenchEngine(const ModelBenchOptions& options, const
   return *std::move(engine);
 }
 
-StoredTypes StoredTypesOf(const ModelBenchOptions& options, const DecoderSpec& spec) {
+StoredBits StoredBitsOf(const ModelBenchOptions& options, const DecoderSpec& spec) {
   const DType activation = ActivationDType(Config(options, ""), spec);
-  return {.weights = options.device == DeviceKind::kCuda ? activation : spec.weight_dtype, .kv = activation};
+  const DType dense = options.device == DeviceKind::kCuda ? activation : spec.weight_dtype;
+  const double scale_bits = options.kv_dtype.has_value() ? 32.0 / static_cast<double>(spec.head_dim) : 0;
+  return {.experts = BitsPerWeight(options.quantize.experts, dense, options.device),
+          .attention = BitsPerWeight(options.quantize.attention, dense, options.device),
+          .embeddings = BitsPerWeight(options.quantize.embeddings, dense, options.device),
+          .routers = 8.0 * static_cast<double>(SizeOf(dense)),
+          .kv = 8.0 * static_cast<double>(SizeOf(options.kv_dtype.value_or(activation))) + scale_bits};
 }
 
-double DecodeBytes(const DecoderSpec& spec, const StoredTypes& types, int64_t batch, int64_t context) {
+double DecodeBytes(const DecoderSpec& spec, const StoredBits& bits, int64_t batch, int64_t context) {
   const double experts = static_cast<double>(spec.num_experts);
   const double untouched = std::pow(1.0 - static_cast<double>(spec.experts_per_token) / experts, batch);
-  const double per_layer = AttentionWeights(spec) + experts * static_cast<double>(spec.hidden_size) +
-                           experts * (1.0 - untouched) * ExpertWeightCount(spec);
-  const double weights =
-      static_cast<double>(spec.num_layers) * per_layer + static_cast<double>(spec.vocab_size * spec.hidden_size);
+  const double layer_bits = AttentionWeights(spec) * bits.attention +
+                            experts * static_cast<double>(spec.hidden_size) * bits.routers +
+                            experts * (1.0 - untouched) * ExpertWeightCount(spec) * bits.experts;
   const double kv = 2.0 * static_cast<double>(spec.num_layers * spec.num_kv_heads * spec.head_dim) *
                     static_cast<double>(batch * context);
-  return weights * static_cast<double>(SizeOf(types.weights)) + kv * static_cast<double>(SizeOf(types.kv));
+  return (static_cast<double>(spec.num_layers) * layer_bits +
+          static_cast<double>(spec.vocab_size * spec.hidden_size) * bits.embeddings + kv * bits.kv) /
+         8;
+}
+
+double DecodeFlops(const DecoderSpec& spec, int64_t batch, int64_t context) {
+  const double per_token =
+      static_cast<double>(spec.num_layers) *
+          (2 * LayerWeightsPerToken(spec) + 4 * static_cast<double>(spec.num_heads * spec.head_dim * context)) +
+      2 * static_cast<double>(spec.vocab_size * spec.hidden_size);
+  return static_cast<double>(batch) * per_token;
 }
 
 double PrefillFlops(const DecoderSpec& spec, int64_t tokens) {
   const double n = static_cast<double>(tokens);
-  const double per_token = AttentionWeights(spec) + static_cast<double>(spec.num_experts * spec.hidden_size) +
-                           static_cast<double>(spec.experts_per_token) * ExpertWeightCount(spec);
   const double pairs = n * (n + 1) / 2;
   return static_cast<double>(spec.num_layers) *
-             (2 * per_token * n + 4 * static_cast<double>(spec.num_heads * spec.head_dim) * pairs) +
+             (2 * LayerWeightsPerToken(spec) * n + 4 * static_cast<double>(spec.num_heads * spec.head_dim) * pairs) +
          2 * static_cast<double>(spec.vocab_size * spec.hidden_size);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,11 @@ struct ModelBenchOptions {
   int threads = 2;                  // on the CPU: of all ranks together
   std::vector<int> gpus = {0};      // on GPUs: one rank for each
   bool cuda_graphs = true;
+  QuantizationChoices quantize;
+  std::optional<DType> kv_dtype;
+  CpuActivations activations = CpuActivations::kFloat32;
+  AttentionParallelism attention = AttentionParallelism::kReplicated;
+  bool disturbed = false;  // decode: once more with another process that keeps one core busy
   int64_t max_batch_tokens = 2048;
   std::vector<int64_t> batches = {1, 4, 8, 16, 32};
   std::vector<int64_t> lengths = {128, 512, 2048};
@@ -48,17 +54,23 @@ DeviceLimits MeasureDeviceLimits(const ModelBenchOptions& options, const std::st
 std::unique_ptr<Engine> StartBenchEngine(const ModelBenchOptions& options, const std::string& model, int ranks,
                                          int64_t max_sequences, int64_t max_length);
 
-// How weights and KV pages are held in memory.
-struct StoredTypes {
-  DType weights = DType::kFloat32;
-  DType kv = DType::kFloat32;
+// Bits per weight, scales included, and per element of the KV pages, as they are held in memory.
+struct StoredBits {
+  double experts = 0;
+  double attention = 0;
+  double embeddings = 0;
+  double routers = 0;
+  double kv = 0;
 };
-StoredTypes StoredTypesOf(const ModelBenchOptions& options, const DecoderSpec& spec);
+StoredBits StoredBitsOf(const ModelBenchOptions& options, const DecoderSpec& spec);
 
 // Bytes of weights that a decode step of `batch` sequences must read at least: attention, router, language-model head,
 // and the experts that the batch is expected to touch if tokens choose experts evenly and independently:
 // E (1 - (1 - k/E)^batch). Keys and values of `context` positions per sequence come on top.
-double DecodeBytes(const DecoderSpec& spec, const StoredTypes& types, int64_t batch, int64_t context);
+double DecodeBytes(const DecoderSpec& spec, const StoredBits& bits, int64_t batch, int64_t context);
+
+// Multiplications and additions of a decode step of `batch` sequences of `context` positions each.
+double DecodeFlops(const DecoderSpec& spec, int64_t batch, int64_t context);
 
 // Multiplications and additions that a prompt of `tokens` needs: 2 per weight that a token meets, 4 * heads * head_dim
 // per pair of positions and layer, and the language-model head for the last token only.

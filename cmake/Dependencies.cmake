@@ -21,6 +21,9 @@ add_library(dnnl_library INTERFACE)
 target_link_libraries(dnnl_library INTERFACE ${DNNL_LIBRARY})
 target_include_directories(dnnl_library SYSTEM INTERFACE ${DNNL_INCLUDE})
 
+# libcrypto: SHA-256 and the comparison of keys.
+find_package(OpenSSL REQUIRED)
+
 # Header-only.
 find_path(NLOHMANN_JSON_INCLUDE nlohmann/json.hpp REQUIRED)
 
@@ -29,7 +32,6 @@ if(SWITCHYARD_BUILD_SERVER)
   find_package(Protobuf REQUIRED)
   find_package(gRPC REQUIRED)
   find_package(prometheus-cpp REQUIRED)
-  find_package(OpenSSL REQUIRED)
 endif()
 if(SWITCHYARD_BUILD_SERVER OR SWITCHYARD_BUILD_BENCH)
   find_path(CLI11_INCLUDE CLI/CLI.hpp REQUIRED)

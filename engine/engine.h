@@ -36,8 +36,13 @@ struct ModelInfo {
 
 struct StartupProgress {
   std::string phase;  // "connect", "load", "ready"
+  // Of "load", by all ranks of this process together.
   int64_t bytes_read = 0;
   int64_t bytes_total = 0;
+  // The file that the last of its ranks is reading, counted from 0.
+  int64_t shard = 0;
+  int64_t num_shards = 0;
+  std::string shard_path;
 };
 using StartupCallback = std::function<void(const StartupProgress&)>;
 

@@ -8,4 +8,16 @@ const char* Name(AttentionParallelism mode) {
 
 const char* Name(LoadFormat format) { return format == LoadFormat::kDummy ? "dummy" : "auto"; }
 
+const char* Name(CpuActivations activations) {
+  switch (activations) {
+    case CpuActivations::kFloat32:
+      return "float32";
+    case CpuActivations::kBFloat16:
+      return "bfloat16";
+    case CpuActivations::kInt8:
+      return "int8";
+  }
+  return "?";
+}
+
 }  // namespace switchyard

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "engine/model/quantization_choices.h"
 #include "kernels/device.h"
 #include "kernels/tensor.h"
 #include "parallel/exchange_strategy.h"
@@ -24,6 +25,14 @@ enum class LoadFormat {
   kDummy,  // random weights of the checkpoint's shapes, made on the device: config.json is all that is read
 };
 const char* Name(LoadFormat format);  // "auto", "dummy"
+
+// What CPU ranks round activations to before large matrix products.
+enum class CpuActivations {
+  kFloat32,
+  kBFloat16,  // products with BF16 weights, where the processor multiplies that natively
+  kInt8,      // products with quantised weights, in groups
+};
+const char* Name(CpuActivations activations);  // "float32", "bfloat16", "int8"
 
 // torchrun's variables; see parallel/launch.h.
 struct LaunchConfig {
@@ -52,6 +61,10 @@ struct EngineConfig {
   int64_t max_queued_requests = 4096;
   int64_t page_size = 16;  // tokens per KV page
 
+  QuantizationChoices quantize;  // of a dense checkpoint, while it is loaded
+  // Of KV pages: kFloat8E4M3 or kInt8; none: as activations.
+  std::optional<DType> kv_dtype;
+
   LoadFormat load_format = LoadFormat::kAuto;
   int load_threads = 0;  // per rank; 0: 4 on a GPU, as many as the rank computes with on the CPU
   // Device kCuda: of activations and stored weights, kBFloat16 or kFloat16; none: see ActivationDType (engine_plan.h).
@@ -59,8 +72,7 @@ struct EngineConfig {
   bool cuda_graphs = true;                         // device kCuda: decode steps are recorded once and replayed
   int64_t gpu_reserve_bytes = int64_t{512} << 20;  // left free on each GPU
   bool staged_collectives = false;                 // device kCuda: collectives through host memory, by Gloo
-  // CPU: round the activations of large matrix products to bfloat16, where the processor multiplies that natively.
-  bool bf16_activations = false;
+  CpuActivations activations = CpuActivations::kFloat32;
   bool reference_kernels = false;  // plain loops, for checking the fast ones
   uint64_t seed = 0;               // of requests that bring none; 0: from the clock
   absl::Duration collective_timeout = absl::Seconds(60);

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "kernels/check.h"
 
 namespace switchyard {
 namespace {
@@ -70,6 +71,16 @@ absl::Status CheckCudaShapes(const DecoderSpec& spec) {
   return absl::OkStatus();
 }
 
+absl::Status CheckKvDType(const DecoderSpec& spec, const EngineConfig& config) {
+  if (!config.kv_dtype.has_value()) return absl::OkStatus();
+  // A row of 8-bit elements in units of 16 bytes, as the kernels load it.
+  constexpr int64_t kMultiple = 16;
+  if (config.device != DeviceKind::kCuda || spec.head_dim % kMultiple == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "--kv-dtype ", *config.kv_dtype == DType::kInt8 ? "int8" : "fp8", " with --device cuda: head_dim is ",
+      spec.head_dim, "; the GPU kernels take multiples of ", kMultiple, " for it; use --kv-dtype auto"));
+}
+
 // Pages for every place at full length, if that is affordable; for one sequence at full length in any case. What a GPU
 // can afford is not known here.
 absl::StatusOr<int64_t> ChoosePages(const EngineConfig& config, const KvCacheShape& shape, int num_domains) {
@@ -109,7 +120,26 @@ DecoderLimits EnginePlan::decoder_limits() const {
   return {.max_batch_tokens = config.max_batch_tokens,
           .max_sequences = config.max_running_requests,
           .max_pages_per_sequence = pages_per_sequence(),
-          .max_context = config.max_model_len};
+          .max_context = config.max_model_len,
+          .has_slices = slices_tokens()};
+}
+
+CpuBackendOptions EnginePlan::cpu_backend_options() const {
+  return {.num_threads = threads_per_rank,
+          .reference = config.reference_kernels,
+          .bf16_activations = config.activations == CpuActivations::kBFloat16,
+          .int8_activations = config.activations == CpuActivations::kInt8};
+}
+
+bool EnginePlan::slices_tokens() const {
+  return heads_are_split() && std::any_of(exchanges.begin(), exchanges.end(), [this](ExchangeStrategy exchange) {
+           return LayoutOf(config.attention, exchange) == TokenLayout::kSliced;
+         });
+}
+
+void EnginePlan::SetExpertCounts(std::span<const int> num_experts) {
+  CHECK_EQ(static_cast<int>(num_experts.size()), world_size);
+  placement = ExpertPlacement::ContiguousRuns(num_experts);
 }
 
 void EnginePlan::SetPages(int64_t num_pages) {
@@ -151,6 +181,8 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
   if (!status.ok()) return status;
   if (config.device == DeviceKind::kCuda) status = CheckCudaShapes(spec);
   if (!status.ok()) return status;
+  status = CheckKvDType(spec, config);
+  if (!status.ok()) return status;
   const bool split = config.attention == AttentionParallelism::kTensorParallel && world_size > 1;
   if (split) status = CheckHeads(spec, world_size);
   if (!status.ok()) return status;
@@ -178,7 +210,7 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
                            .num_kv_heads = attention.num_kv_heads,
                            .page_size = config.page_size,
                            .head_dim = spec.head_dim,
-                           .dtype = ActivationDType(config, spec)};
+                           .dtype = config.kv_dtype.value_or(ActivationDType(config, spec))};
   absl::StatusOr<int64_t> num_pages = ChoosePages(config, kv_shape, num_domains);
   if (!num_pages.ok()) return num_pages.status();
   kv_shape.num_pages = *num_pages;
@@ -209,8 +241,10 @@ std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec) 
       Name(config.attention), " --exchange ", config.exchange.has_value() ? Name(*config.exchange) : "auto",
       " --max-model-len ", config.max_model_len, " --kv-cache ", config.kv_cache_bytes, " --max-batch-tokens ",
       config.max_batch_tokens, " --max-running-requests ", config.max_running_requests, " --page-size ",
-      config.page_size, " --activations ", config.bf16_activations ? "bfloat16" : "float32", " --dtype ",
-      Name(ActivationDType(config, spec)), " --load-format ", Name(config.load_format),
+      config.page_size, " --activations ", Name(config.activations), " --dtype ", Name(ActivationDType(config, spec)),
+      " --kv-dtype ", config.kv_dtype.has_value() ? Name(*config.kv_dtype) : "auto", " --quantize ",
+      Name(config.quantize.experts), " --quantize-attention ", Name(config.quantize.attention),
+      " --quantize-embeddings ", Name(config.quantize.embeddings), " --load-format ", Name(config.load_format),
       config.cuda_graphs ? "" : " --no-cuda-graphs", " --collectives ", config.staged_collectives ? "staged" : "auto");
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,11 @@ struct EnginePlan {
   // an even slice of them.
   int64_t max_divided_tokens() const;
   DecoderLimits decoder_limits() const;
+  CpuBackendOptions cpu_backend_options() const;
+  // Steps in which a rank holds a slice of what every rank attends to (TokenLayout::kSliced) may come.
+  bool slices_tokens() const;
+  // Every rank's experts as a contiguous run, of these lengths [world_size].
+  void SetExpertCounts(std::span<const int> num_experts);
   // Sets the number of KV pages of every rank, wherever the plan says it.
   void SetPages(int64_t num_pages);
   int64_t pages_per_sequence() const;  // at --max-model-len
@@ -44,8 +50,8 @@ struct EnginePlan {
 DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec);
 
 // `world_size` counts the ranks of all processes. INVALID_ARGUMENT names the flag, its value, the limit and the remedy.
-// On a GPU without --kv-cache, num_pages is what one sequence of --max-model-len needs and config.kv_cache_bytes stays
-// 0: how many there can be is for FitToMemory (memory_plan.h) to say.
+// Experts are divided evenly. On a GPU without --kv-cache, num_pages is what one sequence of --max-model-len needs and
+// config.kv_cache_bytes stays 0: how many there can be is for FitToMemory (memory_plan.h) to say.
 absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& config, const DecoderSpec& spec, int world_size);
 
 // What must agree between processes, in words: a mismatch is shown to the user.

@@ -39,7 +39,7 @@ ExchangeStrategy ChooseStepExchange(const ExchangeCosts& costs, const EnginePlan
                                .max_rank_tokens = MakeStepLayout(batch, layout, 0, plan.world_size).max_residual_rows,
                                .hidden_size = spec.hidden_size,
                                .top_k = spec.experts_per_token,
-                               .activation_bytes = static_cast<int64_t>(SizeOf(plan.kv_shape.dtype))};
+                               .activation_bytes = static_cast<int64_t>(SizeOf(ActivationDType(plan.config, spec)))};
     return LayerExchangeSeconds(costs, strategy, load, plan.heads_are_split());
   };
   return *std::min_element(allowed.begin(), allowed.end(),

@@ -1,6 +1,5 @@
 #include "engine/local_ranks.h"
 
-#include <numeric>
 #include <utility>
 
 #include "engine/rank_worker.h"
@@ -27,19 +26,29 @@ absl::Status ServeRank(const EnginePlan& plan, const Checkpoint& checkpoint, Com
 
 LoadMeter::LoadMeter(const EnginePlan& plan, const Checkpoint& checkpoint, const LocalRanks& ranks,
                      const StartupCallback& progress)
-    : progress_(progress), bytes_read_(ranks.data.size(), 0) {
+    : progress_(progress), loads_(ranks.data.size()) {
   for (size_t i = 0; i < ranks.data.size(); ++i) {
-    bytes_total_ += checkpoint.BytesOf(plan.ShardOf(ranks.first_rank + static_cast<int>(i)));
+    loads_[i].bytes_total = checkpoint.BytesOf(plan.ShardOf(ranks.first_rank + static_cast<int>(i)));
+    bytes_total_ += loads_[i].bytes_total;
   }
 }
 
 LoadProgressCallback LoadMeter::ForRank(int local_rank) {
   return [this, local_rank](const LoadProgress& load) {
     const std::lock_guard lock(mu_);
-    bytes_read_[static_cast<size_t>(local_rank)] = load.bytes_read;
-    progress_({.phase = "load",
-               .bytes_read = std::accumulate(bytes_read_.begin(), bytes_read_.end(), int64_t{0}),
-               .bytes_total = bytes_total_});
+    loads_[static_cast<size_t>(local_rank)] = load;
+    StartupProgress sum{.phase = "load", .bytes_total = bytes_total_};
+    const LoadProgress* last = nullptr;  // of those that are reading
+    for (const LoadProgress& each : loads_) {
+      sum.bytes_read += each.bytes_read;
+      const bool is_reading = each.bytes_read < each.bytes_total && !each.shard_path.empty();
+      if (is_reading && (last == nullptr || each.shard < last->shard)) last = &each;
+    }
+    const LoadProgress& shown = last == nullptr ? load : *last;
+    sum.shard = shown.shard;
+    sum.num_shards = load.num_shards;
+    sum.shard_path = shown.shard_path;
+    progress_(sum);
   };
 }
 

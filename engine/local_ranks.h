@@ -28,7 +28,7 @@ class LoadMeter {
  private:
   const StartupCallback progress_;
   std::mutex mu_;
-  std::vector<int64_t> bytes_read_;  // [local ranks], guarded by mu_
+  std::vector<LoadProgress> loads_;  // [local ranks], guarded by mu_
   int64_t bytes_total_ = 0;
 };
 

@@ -5,8 +5,10 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "engine/host_memory_info.h"
 #include "engine/rank_model.h"
 #include "kernels/check.h"
+#include "kernels/cpu_planning_backend.h"
 #include "kernels/cuda/memory_layout.h"
 #include "kernels/planning_backend.h"
 
@@ -55,53 +57,75 @@ class PlanningCommunicator final : public Communicator {
   const bool staged_;
 };
 
-int64_t Taken(size_t bytes) { return static_cast<int64_t>(cuda::AlignedBytes(bytes)); }
-int64_t Taken(const Matrix& matrix) { return Taken(matrix.bytes()); }
-int64_t Taken(const Tensor& tensor) { return Taken(tensor.view().bytes()); }
+using AlignedSize = size_t (*)(size_t bytes);
 
-// One pair of tensors per layer.
-int64_t KvCacheBytes(const KvCacheShape& shape) {
-  const int64_t tensors = 2 * shape.num_layers;
-  return tensors * Taken(static_cast<size_t>(shape.num_pages * shape.BytesPerPage() / tensors));
-}
+constexpr AlignedSize kHostAligned = CpuPlanningBackend::AlignedBytes;
 
-}  // namespace
-
-absl::StatusOr<RankMemory> PlanRankMemory(const EnginePlan& plan, const Checkpoint& checkpoint, int rank) {
-  CHECK(plan.config.device == DeviceKind::kCuda);
-  const DecoderSpec& spec = checkpoint.spec();
-  PlanningBackend backend(ActivationDType(plan.config, spec));
+// What is allocated for the rank's model on either planning backend; the rest of RankMemory stays 0.
+template <typename Counter>
+absl::StatusOr<RankMemory> CountModel(const EnginePlan& plan, const Checkpoint& checkpoint, int rank, Counter& backend,
+                                      AlignedSize aligned) {
   PlanningCommunicator communicator(rank, plan.world_size, plan.config.staged_collectives);
   absl::StatusOr<RankModel> model = CreateRankModel(plan, checkpoint, backend, communicator);
   if (!model.ok()) return model.status();
+  const auto taken = [aligned](size_t bytes) { return static_cast<int64_t>(aligned(bytes)); };
+  const auto taken_by_tensor = [taken](const Tensor& tensor) { return taken(tensor.view().bytes()); };
 
   const ModelWeights& weights = model->decoder->weights();
   RankMemory memory;
   memory.experts = static_cast<int64_t>(backend.expert_bytes());
-  memory.embeddings = Taken(*weights.embedding);
-  if (weights.lm_head != weights.embedding) memory.embeddings += Taken(*weights.lm_head);
-  memory.other_weights = Taken(weights.final_norm);
+  memory.embeddings = taken(weights.embedding->bytes());
+  if (weights.lm_head != weights.embedding) memory.embeddings += taken(weights.lm_head->bytes());
+  memory.other_weights = taken_by_tensor(weights.final_norm);
   for (const LayerWeights& layer : weights.layers) {
-    memory.attention += Taken(*layer.qkv) + Taken(*layer.attention_output);
-    memory.other_weights += Taken(*layer.router) + Taken(layer.input_norm) + Taken(layer.post_attention_norm);
+    memory.attention += taken(layer.qkv->bytes()) + taken(layer.attention_output->bytes());
+    memory.other_weights +=
+        taken(layer.router->bytes()) + taken_by_tensor(layer.input_norm) + taken_by_tensor(layer.post_attention_norm);
   }
-  memory.kv_cache = KvCacheBytes(plan.kv_shape);
+  memory.kv_cache = KvCacheBytes(plan, plan.kv_shape.num_pages);
   memory.scratch = static_cast<int64_t>(backend.scratch_bytes());
   // The rest, so that nothing is forgotten.
   memory.activations = static_cast<int64_t>(backend.bytes_allocated()) - memory.arena_bytes();
   CHECK_GE(memory.activations, 0);
-
   if (plan.config.cuda_graphs) {
     const auto num_steps = static_cast<int64_t>(model->decoder->RecordableSteps(plan.exchanges).size());
-    memory.graphs = num_steps * (kGraphBytes + spec.num_layers * kGraphBytesPerLayer);
+    memory.graphs = num_steps * (kGraphBytes + checkpoint.spec().num_layers * kGraphBytesPerLayer);
   }
-  memory.nccl = plan.world_size > 1 && !plan.config.staged_collectives ? kNcclBytes : 0;
-  memory.driver = kKernelCodeBytes + (plan.config.gpu_memory_bytes.empty() ? 0 : kContextBytes);
-  memory.reserve = plan.config.gpu_reserve_bytes;
+  return memory;
+}
+
+}  // namespace
+
+int64_t KvCacheBytes(const EnginePlan& plan, int64_t num_pages) {
+  const KvCacheShape& shape = plan.kv_shape;
+  const AlignedSize aligned = plan.config.device == DeviceKind::kCuda ? cuda::AlignedBytes : kHostAligned;
+  const auto taken = [&](int64_t bytes_per_page) {
+    return static_cast<int64_t>(aligned(static_cast<size_t>(num_pages * bytes_per_page)));
+  };
+  return 2 * shape.num_layers * (taken(shape.ElementBytesPerPage()) + taken(shape.ScaleBytesPerPage()));
+}
+
+absl::StatusOr<RankMemory> PlanRankMemory(const EnginePlan& plan, const Checkpoint& checkpoint, int rank) {
+  const EngineConfig& config = plan.config;
+  if (config.device == DeviceKind::kCpu) {
+    CpuPlanningBackend backend(plan.cpu_backend_options());
+    return CountModel(plan, checkpoint, rank, backend, kHostAligned);
+  }
+  PlanningBackend backend(ActivationDType(config, checkpoint.spec()));
+  absl::StatusOr<RankMemory> memory = CountModel(plan, checkpoint, rank, backend, cuda::AlignedBytes);
+  if (!memory.ok()) return memory.status();
+  memory->nccl = plan.world_size > 1 && !config.staged_collectives ? kNcclBytes : 0;
+  memory->driver = kKernelCodeBytes + (config.gpu_memory_bytes.empty() ? 0 : kContextBytes);
+  memory->reserve = config.gpu_reserve_bytes;
   return memory;
 }
 
 absl::StatusOr<std::vector<int64_t>> FreeBytesOfRanks(const EngineConfig& config, std::span<const GpuInfo> gpus) {
+  if (config.device == DeviceKind::kCpu) {
+    const absl::StatusOr<int64_t> available = AvailableHostBytes();
+    if (!available.ok()) return available.status();
+    return std::vector<int64_t>(static_cast<size_t>(config.num_local_ranks), *available / config.num_local_ranks);
+  }
   if (!config.gpu_memory_bytes.empty()) return config.gpu_memory_bytes;
   std::vector<int64_t> free_bytes;
   for (const int index : config.gpus) {

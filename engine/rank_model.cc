@@ -1,6 +1,7 @@
 #include "engine/rank_model.h"
 
 #include <utility>
+#include <vector>
 
 namespace switchyard {
 
@@ -16,7 +17,8 @@ absl::StatusOr<RankModel> CreateRankModel(const EnginePlan& plan, const Checkpoi
       CreateExpertExchange({.hidden_size = spec.hidden_size,
                             .top_k = spec.experts_per_token,
                             .max_tokens = plan.config.max_batch_tokens + communicator.size(),
-                            .max_rank_tokens = plan.max_divided_tokens()},
+                            .max_rank_tokens = plan.max_divided_tokens(),
+                            .all_reduce_only = plan.exchanges == std::vector{ExchangeStrategy::kAllReduce}},
                            backend, communicator, plan.placement);
   if (!exchange.ok()) return exchange.status();
   const RankContext context = {.backend = backend,

@@ -18,7 +18,8 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const EnginePlan& plan, con
   if (config.device == DeviceKind::kCpu) {
     return CreateCpuBackend({.num_threads = plan.threads_per_rank,
                              .reference = config.reference_kernels,
-                             .bf16_activations = config.bf16_activations});
+                             .bf16_activations = config.activations == CpuActivations::kBFloat16,
+                             .int8_activations = config.activations == CpuActivations::kInt8});
   }
   const absl::StatusOr<RankMemory> memory = PlanRankMemory(plan, checkpoint, rank);
   if (!memory.ok()) return memory.status();

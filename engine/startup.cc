@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "engine/memory_plan.h"
+#include "engine/memory_fit.h"
 #include "kernels/device_info.h"
 
 namespace switchyard {
@@ -55,8 +55,8 @@ absl::StatusOr<EnginePlan> FitToGpus(EnginePlan plan, const Checkpoint& checkpoi
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenModel(const EngineConfig& config) {
-  return config.load_format == LoadFormat::kDummy ? Checkpoint::OpenConfig(config.model_dir)
-                                                  : Checkpoint::Open(config.model_dir);
+  return config.load_format == LoadFormat::kDummy ? Checkpoint::OpenConfig(config.model_dir, config.quantize)
+                                                  : Checkpoint::Open(config.model_dir, config.quantize);
 }
 
 absl::StatusOr<Startup> PrepareRanks(const EngineConfig& requested, const StartupCallback& progress) {

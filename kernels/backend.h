@@ -29,10 +29,15 @@
 
 namespace switchyard {
 
-// One layer's paged cache on one rank. A page holds `page_size` consecutive positions of one sequence.
+// One layer's paged cache on one rank. A page holds `page_size` consecutive positions of one sequence. Elements have
+// activation_dtype(), or kFloat8E4M3 or kInt8 and then a scale per position and head: key = scale * element.
+// RopeAppendKv chooses the scale so that the largest element of a head is the largest of the type (448 or 127); 0 stays
+// 0.
 struct KvPages {
-  TensorView k;  // [num_pages, num_kv_heads, page_size, head_dim]
-  TensorView v;  // same
+  TensorView k;         // [num_pages, num_kv_heads, page_size, head_dim]
+  TensorView v;         // same
+  TensorView k_scales;  // float32 [num_pages, num_kv_heads, page_size]; no data where elements need none
+  TensorView v_scales;  // same
 };
 
 // Which tokens of a step belong to which sequence; index tensors on the device, made once per step for all layers.
@@ -197,6 +202,8 @@ struct CpuBackendOptions {
   // Activations of large products with BF16 weights are rounded to bfloat16, sums stay float32; the router's never.
   // Needs AVX512_BF16 or AMX: elsewhere products stay float32, and Description() says so.
   bool bf16_activations = false;
+  // Activations of products with quantised weights are rounded to 8 bits in groups, and multiplied as integers.
+  bool int8_activations = false;
 };
 // Chooses instructions at run time (SSE4 to AVX-512).
 std::unique_ptr<Backend> CreateCpuBackend(const CpuBackendOptions& options);

@@ -23,6 +23,15 @@ class CountedMatrix final : public Matrix {
   const MatrixSpec& spec() const override { return spec_; }
   size_t bytes() const override { return bytes_; }
   absl::Status Fill(int64_t /*row_begin*/, ConstTensorView /*rows*/) override { RefuseToCompute("Matrix::Fill"); }
+  absl::Status FillCodes(int64_t /*row_begin*/, ConstTensorView /*codes*/) override {
+    RefuseToCompute("Matrix::FillCodes");
+  }
+  absl::Status FillScales(int64_t /*row_begin*/, const GroupScales& /*scales*/) override {
+    RefuseToCompute("Matrix::FillScales");
+  }
+  absl::Status FillColumnOrder(std::span<const int32_t> /*order*/) override {
+    RefuseToCompute("Matrix::FillColumnOrder");
+  }
   absl::Status FillRandom(uint64_t /*seed*/, float /*deviation*/) override { RefuseToCompute("Matrix::FillRandom"); }
 
  private:
@@ -35,11 +44,9 @@ class CountedExperts final : public ExpertWeights {
   CountedExperts(const ExpertWeightsSpec& spec, DType stored)
       : spec_(spec),
         gate_up_(static_cast<size_t>(spec.num_experts),
-                 CountedMatrix({2 * spec.intermediate_size, spec.hidden_size, spec.dtype},
-                               cuda::MakeExpertLayout(spec, stored).gate_up_expert_bytes)),
+                 CountedMatrix(spec.gate_up_spec(), cuda::MakeExpertLayout(spec, stored).gate_up_expert_bytes)),
         down_(static_cast<size_t>(spec.num_experts),
-              CountedMatrix({spec.hidden_size, spec.intermediate_size, spec.dtype},
-                            cuda::MakeExpertLayout(spec, stored).down_expert_bytes)) {}
+              CountedMatrix(spec.down_spec(), cuda::MakeExpertLayout(spec, stored).down_expert_bytes)) {}
 
   const ExpertWeightsSpec& spec() const override { return spec_; }
   Matrix& gate_up(int64_t local_expert) override { return gate_up_.at(static_cast<size_t>(local_expert)); }

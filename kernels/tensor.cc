@@ -13,6 +13,8 @@ size_t SizeOf(DType dtype) {
     case DType::kFloat16:
       return 2;
     case DType::kUInt8:
+    case DType::kInt8:
+    case DType::kFloat8E4M3:
       return 1;
   }
   return 0;
@@ -30,6 +32,10 @@ const char* Name(DType dtype) {
       return "I32";
     case DType::kUInt8:
       return "U8";
+    case DType::kInt8:
+      return "I8";
+    case DType::kFloat8E4M3:
+      return "F8_E4M3";
   }
   return "?";
 }

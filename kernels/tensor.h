@@ -16,11 +16,11 @@
 
 namespace switchyard {
 
-enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt32, kUInt8 };
+enum class DType : uint8_t { kFloat32, kBFloat16, kFloat16, kInt32, kUInt8, kInt8, kFloat8E4M3 };
 
 // Bytes of one element.
 size_t SizeOf(DType dtype);
-// The name in safetensors' spelling: "F32", "BF16", "F16", "I32", "U8".
+// The name in safetensors' spelling: "F32", "BF16", "F16", "I32", "U8", "I8", "F8_E4M3".
 const char* Name(DType dtype);
 
 // Extents of up to four dimensions, outermost first.

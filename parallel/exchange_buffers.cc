@@ -17,8 +17,8 @@ absl::StatusOr<ExchangeBuffers> AllocateExchangeBuffers(const ExchangeShape& sha
   const int64_t hidden = shape.hidden_size;
   const int64_t top_k = shape.top_k;
   const int64_t rank_tokens = shape.max_rank_tokens;
-  const bool alone = size == 1;
-  const int64_t held = std::max(shape.max_tokens, size * rank_tokens);
+  const bool rows_stay = size == 1 || shape.all_reduce_only;
+  const int64_t held = rows_stay ? shape.max_tokens : std::max(shape.max_tokens, size * rank_tokens);
   const int64_t sent = rank_tokens * std::min<int64_t>(top_k, size);
   const DType activation = backend.activation_dtype();
 
@@ -26,7 +26,7 @@ absl::StatusOr<ExchangeBuffers> AllocateExchangeBuffers(const ExchangeShape& sha
     Tensor* tensor;
     DType dtype;
     Shape shape;
-    bool needed_alone;
+    bool needed_by_rows_that_stay;
   };
   const std::array wanted = {
       Wanted{&buffers.slots, DType::kInt32, {shape.max_tokens, top_k}, translate},
@@ -47,7 +47,7 @@ absl::StatusOr<ExchangeBuffers> AllocateExchangeBuffers(const ExchangeShape& sha
       Wanted{&buffers.no_slots, DType::kInt32, {rank_tokens, top_k}, false},
   };
   for (const Wanted& want : wanted) {
-    if (alone && !want.needed_alone) continue;
+    if (rows_stay && !want.needed_by_rows_that_stay) continue;
     absl::StatusOr<Tensor> tensor = backend.AllocateTensor(want.dtype, want.shape);
     if (!tensor.ok()) {
       return absl::Status(tensor.status().code(),
@@ -56,7 +56,7 @@ absl::StatusOr<ExchangeBuffers> AllocateExchangeBuffers(const ExchangeShape& sha
     }
     *want.tensor = *std::move(tensor);
   }
-  if (alone) return buffers;
+  if (rows_stay) return buffers;
 
   std::vector<int32_t> iota(rank_tokens);
   std::iota(iota.begin(), iota.end(), 0);

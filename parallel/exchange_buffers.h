@@ -33,8 +33,8 @@ struct ExchangeBuffers {
   Tensor no_slots;  // int32 [rank tokens, top_k]: -1
 };
 
-// For `size` ranks; `translate`: experts and slots differ. `shape` has both of its token limits set. With one rank only
-// what is used then. RESOURCE_EXHAUSTED says what the buffers were for.
+// For `size` ranks; `translate`: experts and slots differ. `shape` has both of its token limits set. With one rank, or
+// with all_reduce alone, only what is used then. RESOURCE_EXHAUSTED says what the buffers were for.
 absl::StatusOr<ExchangeBuffers> AllocateExchangeBuffers(const ExchangeShape& shape, int size, bool translate,
                                                         Backend& backend);
 

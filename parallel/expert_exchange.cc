@@ -101,6 +101,7 @@ absl::StatusOr<DispatchedRows> DefaultExpertExchange::Dispatch(ExchangeStrategy 
   CHECK(weights.shape() == experts.shape());
   CHECK_LE(num_tokens_, max_rank_tokens);
   const bool replicated = strategy == ExchangeStrategy::kAllReduce || size_ == 1;
+  CHECK(replicated || !shape_.all_reduce_only);
   CHECK_LE(max_rank_tokens, replicated ? shape_.max_tokens : shape_.max_rank_tokens);
 
   const absl::StatusOr<ConstTensorView> slots = ToSlots(experts);

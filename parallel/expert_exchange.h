@@ -55,6 +55,8 @@ struct ExchangeShape {
   // Of one rank in one step; 0: max_tokens. kAllGather pads every rank's block to the largest, so its buffers hold
   // size * max_rank_tokens rows: worth setting where tokens are sliced evenly.
   int64_t max_rank_tokens = 0;
+  // No strategy but kAllReduce will be asked for: rows never leave their rank, and need no buffers to travel in.
+  bool all_reduce_only = false;
 };
 
 // One step's MoE layer: Dispatch, run the local experts, Combine. One object per rank serves all layers and

@@ -11,14 +11,24 @@ namespace switchyard {
 ExpertPlacement ExpertPlacement::Contiguous(int num_experts, int num_ranks) {
   CHECK_GE(num_experts, 1);
   CHECK_GE(num_ranks, 1);
-  std::vector<std::vector<int>> experts_of_rank(num_ranks);
-  int next = 0;
+  std::vector<int> lengths(num_ranks);
   for (int rank = 0; rank < num_ranks; ++rank) {
-    experts_of_rank[rank].resize(num_experts / num_ranks + (rank < num_experts % num_ranks ? 1 : 0));
-    std::iota(experts_of_rank[rank].begin(), experts_of_rank[rank].end(), next);
-    next += static_cast<int>(experts_of_rank[rank].size());
+    lengths[rank] = num_experts / num_ranks + (rank < num_experts % num_ranks ? 1 : 0);
   }
-  return *FromLists(num_experts, std::move(experts_of_rank));
+  return ContiguousRuns(lengths);
+}
+
+ExpertPlacement ExpertPlacement::ContiguousRuns(std::span<const int> num_experts) {
+  std::vector<std::vector<int>> experts_of_rank;
+  int next = 0;
+  for (const int length : num_experts) {
+    CHECK_GE(length, 0);
+    std::vector<int>& experts = experts_of_rank.emplace_back(length);
+    std::iota(experts.begin(), experts.end(), next);
+    next += length;
+  }
+  CHECK_GE(next, 1);
+  return *FromLists(next, std::move(experts_of_rank));
 }
 
 absl::StatusOr<ExpertPlacement> ExpertPlacement::FromLists(int num_experts,

@@ -19,6 +19,8 @@ class ExpertPlacement {
   // Experts 0..num_experts-1 in contiguous runs whose lengths differ by one at most (the first ranks get the longer
   // ones); ranks beyond num_experts hold none. num_experts >= 1, num_ranks >= 1.
   static ExpertPlacement Contiguous(int num_experts, int num_ranks);
+  // As above, with runs of the given lengths: num_experts[r] >= 0 on rank r, at least one in all.
+  static ExpertPlacement ContiguousRuns(std::span<const int> num_experts);
   // experts_of_rank[r] lists the experts of rank r in local order; an expert may be on several ranks, and on one rank
   // at most once. INVALID_ARGUMENT names an expert that is missing, out of range or listed twice on a rank.
   static absl::StatusOr<ExpertPlacement> FromLists(int num_experts, std::vector<std::vector<int>> experts_of_rank);

@@ -9,6 +9,7 @@
 #include "server/commands/doctor.h"
 #include "server/commands/generate.h"
 #include "server/commands/plan.h"
+#include "server/commands/quantize.h"
 #include "server/commands/score.h"
 #include "server/commands/serve.h"
 #include "server/commands/startup.h"
@@ -35,8 +36,9 @@ void LetRanksShareGpus(std::vector<int> gpus) {
 int Run(const switchyard::Settings& settings) {
   if (settings.check) return switchyard::RunCheck(settings);
   // These concern no other process.
-  const bool is_alone =
-      settings.command == switchyard::Command::kPlan || settings.command == switchyard::Command::kDoctor;
+  const bool is_alone = settings.command == switchyard::Command::kPlan ||
+                        settings.command == switchyard::Command::kQuantize ||
+                        settings.command == switchyard::Command::kDoctor;
   if (settings.engine.launch.process_idx > 0 && !is_alone) return switchyard::RunFollower(settings);
   switch (settings.command) {
     case switchyard::Command::kServe:
@@ -47,6 +49,8 @@ int Run(const switchyard::Settings& settings) {
       return switchyard::RunScore(settings);
     case switchyard::Command::kPlan:
       return switchyard::RunPlan(settings);
+    case switchyard::Command::kQuantize:
+      return switchyard::RunQuantize(settings);
     case switchyard::Command::kDoctor:
       return switchyard::RunDoctor(settings);
   }

@@ -10,6 +10,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "engine/checkpoint/element_conversion.h"
+#include "engine/checkpoint/quantized_sources.h"
 #include "engine/checkpoint/safetensors.h"
 
 namespace switchyard {
@@ -24,42 +25,65 @@ absl::Status Describe(const RandomAccessFile& file, const TensorLocation& tensor
 }  // namespace
 
 absl::StatusOr<BlockReader> BlockReader::Create(std::span<const std::unique_ptr<RandomAccessFile>> files,
-                                                std::span<const LoadBlock> blocks, Backend& backend) {
+                                                std::span<const LoadBlock> blocks, QuantizedFill& fill,
+                                                Backend& backend) {
   int64_t staging_bytes = 0;
   int64_t converted_bytes = 0;
   for (const LoadBlock& block : blocks) {
+    if (!block.tensor().is_dense()) continue;
     staging_bytes = std::max(staging_bytes, block.bytes_read());
-    if (block.is_converted()) converted_bytes = std::max(converted_bytes, block.bytes_filled());
+    if (block.load->recipe.is_dense() && block.load->is_converted()) {
+      converted_bytes = std::max(converted_bytes, block.load->bytes_filled(block.num_rows()));
+    }
   }
-  absl::StatusOr<Buffer> staging = backend.AllocateStaging(static_cast<size_t>(staging_bytes));
-  if (!staging.ok()) return staging.status();
-  if (converted_bytes == 0) return BlockReader(files, *std::move(staging), Buffer());
-  absl::StatusOr<Buffer> converted = backend.AllocateStaging(static_cast<size_t>(converted_bytes));
-  if (!converted.ok()) return converted.status();
-  return BlockReader(files, *std::move(staging), *std::move(converted));
+  Buffer buffers[2];
+  for (const auto& [bytes, buffer] : {std::pair(staging_bytes, &buffers[0]), std::pair(converted_bytes, &buffers[1])}) {
+    if (bytes == 0) continue;
+    absl::StatusOr<Buffer> allocated = backend.AllocateStaging(static_cast<size_t>(bytes));
+    if (!allocated.ok()) return allocated.status();
+    *buffer = *std::move(allocated);
+  }
+  return BlockReader(files, fill, std::move(buffers[0]), std::move(buffers[1]));
 }
 
 absl::Status BlockReader::Load(const LoadBlock& block) {
-  const RandomAccessFile& file = *files_[block.slice.tensor->file];
+  return block.tensor().is_dense() ? LoadDense(block) : LoadQuantized(*block.load);
+}
+
+absl::Status BlockReader::LoadDense(const LoadBlock& block) {
+  const TensorLoad& load = *block.load;
+  const RandomAccessFile& file = *files_[block.tensor().file];
   const std::span<std::byte> staged(static_cast<std::byte*>(staging_.data()), static_cast<size_t>(block.bytes_read()));
   absl::Status status = file.ReadAt(block.offset(), staged);
-  if (status.ok()) status = block.matrix->Fill(block.matrix_row, Convert(block));
-  return status.ok() ? status : Describe(file, *block.slice.tensor, status);
+  if (status.ok()) {
+    status = load.recipe.is_dense()
+                 ? load.matrix->Fill(load.matrix_row + block.row_begin - load.slice.row_begin, Convert(block))
+                 : fill_->FillRows(block, staged.data());
+  }
+  return status.ok() ? status : Describe(file, block.tensor(), status);
+}
+
+absl::Status BlockReader::LoadQuantized(const TensorLoad& load) {
+  const TensorLocation& tensor = *load.slice.tensor;
+  const absl::StatusOr<QuantizedTensor> quantized = ReadQuantizedTensor(files_, tensor);
+  if (!quantized.ok()) return quantized.status();
+  const absl::Status status = fill_->FillTensor(load, *quantized);
+  return status.ok() ? status : Describe(*files_[tensor.file], tensor, status);
 }
 
 ConstTensorView BlockReader::Convert(const LoadBlock& block) {
-  const TensorSlice& slice = block.slice;
+  const TensorSlice& slice = block.load->slice;
   const TensorLocation& tensor = *slice.tensor;
-  const DType dtype = block.matrix->spec().dtype;
-  const Shape shape{slice.num_rows(), slice.num_columns()};
-  if (!block.is_converted()) return ConstTensorView(staging_.data(), dtype, shape);
+  const DType dtype = block.load->matrix->spec().dtype;
+  const Shape shape{block.num_rows(), slice.num_columns()};
+  if (!block.load->is_converted()) return ConstTensorView(staging_.data(), dtype, shape);
 
   const auto elements = static_cast<size_t>(slice.num_columns());
   const size_t row_bytes = elements * SizeOf(dtype);
   const auto* from =
       static_cast<const std::byte*>(staging_.data()) + slice.column_begin * static_cast<int64_t>(SizeOf(tensor.dtype));
   auto* to = static_cast<std::byte*>(converted_.data());
-  for (int64_t row = 0; row < slice.num_rows(); ++row) {
+  for (int64_t row = 0; row < block.num_rows(); ++row) {
     if (dtype == tensor.dtype) {
       std::memcpy(to, from, row_bytes);
     } else {

@@ -22,6 +22,21 @@ absl::StatusOr<GenerationDefaults> ReadGenerationDefaults(const std::string& pat
   return ParseGenerationConfig(path, *config, vocab_size, warnings);
 }
 
+absl::StatusOr<std::optional<QuantizationConfig>> ReadQuantizationConfig(const std::string& config_path,
+                                                                         const nlohmann::json& config,
+                                                                         const FileOpener& open,
+                                                                         std::vector<std::string>& warnings) {
+  const auto stated = config.find("quantization_config");
+  if (stated != config.end() && !stated->is_null()) {
+    return ParseQuantizationConfig(absl::StrCat(config_path, ": quantization_config"), *stated, warnings);
+  }
+  const std::string path = absl::StrCat(DirectoryOf(config_path), "/quantize_config.json");
+  const absl::StatusOr<nlohmann::json> beside = ReadJsonFile(open, path, kMaxConfigBytes);
+  if (absl::IsNotFound(beside.status())) return std::nullopt;
+  if (!beside.ok()) return beside.status();
+  return ParseQuantizationConfig(path, *beside, warnings);
+}
+
 }  // namespace
 
 absl::StatusOr<ConfigFiles> ReadConfigFiles(const std::string& config_path, const FileOpener& open) {
@@ -36,6 +51,10 @@ absl::StatusOr<ConfigFiles> ReadConfigFiles(const std::string& config_path, cons
                              configs.spec.vocab_size, configs.warnings);
   if (!defaults.ok()) return defaults.status();
   configs.defaults = *std::move(defaults);
+  absl::StatusOr<std::optional<QuantizationConfig>> quantization =
+      ReadQuantizationConfig(config_path, *config, open, configs.warnings);
+  if (!quantization.ok()) return quantization.status();
+  configs.quantization = *std::move(quantization);
   return configs;
 }
 

@@ -27,31 +27,38 @@ uint64_t SeedOf(const StackedSlices& source) {
 
 class DummyCheckpoint : public Checkpoint {
  public:
-  DummyCheckpoint(std::string directory, ConfigFiles configs, WeightMap weights)
-      : directory_(std::move(directory)), configs_(std::move(configs)), weights_(std::move(weights)) {}
+  DummyCheckpoint(std::string directory, ConfigFiles configs, WeightMap weights, const QuantizationChoices& quantize)
+      : directory_(std::move(directory)),
+        configs_(std::move(configs)),
+        weights_(std::move(weights)),
+        quantize_(quantize) {}
 
   const std::string& directory() const override { return directory_; }
   const DecoderSpec& spec() const override { return configs_.spec; }
   const GenerationDefaults& generation_defaults() const override { return configs_.defaults; }
   const std::vector<std::string>& warnings() const override { return configs_.warnings; }
+  std::vector<std::string> WarningsOf(const WeightShard& shard) const override { return PlanOf(shard).warnings; }
   int64_t BytesOf(const WeightShard& /*shard*/) const override { return 0; }
   absl::StatusOr<ModelWeights> CreateWeights(const WeightShard& shard, Backend& backend) const override {
-    return CreatePlannedWeights(spec(), MakeLoadPlan(spec(), weights_, shard), backend);
+    return CreatePlannedWeights(spec(), PlanOf(shard), backend);
   }
   absl::Status FillWeights(const WeightShard& shard, Backend& backend, ModelWeights& weights,
                            const LoadOptions& options, const LoadProgressCallback& progress) const override;
 
  private:
+  LoadPlan PlanOf(const WeightShard& shard) const { return MakeLoadPlan(spec(), weights_, quantize_, shard); }
+
   const std::string directory_;
   const ConfigFiles configs_;
   const WeightMap weights_;
+  const QuantizationChoices quantize_;
 };
 
 // The backend makes the numbers on its device: there is nothing to stream, and no progress of bytes to report.
 absl::Status DummyCheckpoint::FillWeights(const WeightShard& shard, Backend& backend, ModelWeights& weights,
                                           const LoadOptions& /*options*/,
                                           const LoadProgressCallback& /*progress*/) const {
-  const LoadPlan plan = MakeLoadPlan(spec(), weights_, shard);
+  const LoadPlan plan = PlanOf(shard);
   const PlannedWeights planned = PairWithPlan(plan, weights);
   for (const PlannedMatrix& matrix : planned.matrices) {
     const absl::Status status = matrix.weight->FillRandom(SeedOf(*matrix.source), kDeviation);
@@ -68,16 +75,19 @@ absl::Status DummyCheckpoint::FillWeights(const WeightShard& shard, Backend& bac
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfig(const std::string& path) {
+absl::StatusOr<std::unique_ptr<Checkpoint>> Checkpoint::OpenConfig(const std::string& path,
+                                                                   const QuantizationChoices& quantize) {
   std::error_code ignored;  // what cannot be looked at is opened as a file, whose error names it
   const bool is_directory = std::filesystem::is_directory(path, ignored);
   const std::string config_path = is_directory ? absl::StrCat(path, "/config.json") : path;
   absl::StatusOr<ConfigFiles> configs = ReadConfigFiles(config_path, OpenPosixFile);
   if (!configs.ok()) return configs.status();
-  absl::StatusOr<WeightMap> weights = WeightMap::Imagine(configs->spec, NamingOf(configs->spec.model_type));
+  absl::StatusOr<WeightMap> weights =
+      WeightMap::Imagine(configs->spec, NamingOf(configs->spec.model_type), configs->quantization_or_null());
   if (!weights.ok()) return weights.status();
+  if (absl::Status status = CheckChoices(configs->spec, *weights, quantize); !status.ok()) return status;
   return std::make_unique<DummyCheckpoint>(is_directory ? path : DirectoryOf(path), *std::move(configs),
-                                           *std::move(weights));
+                                           *std::move(weights), quantize);
 }
 
 }  // namespace switchyard

@@ -17,6 +17,14 @@ void WidenHalves(const std::byte* elements, std::span<float> out) {
   }
 }
 
+template <uint16_t (*Convert)(float)>
+void NarrowToHalves(std::span<const float> values, std::byte* elements) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint16_t bits = Convert(values[i]);
+    std::memcpy(elements + i * sizeof(bits), &bits, sizeof(bits));
+  }
+}
+
 }  // namespace
 
 void WidenToFloat(DType dtype, const std::byte* elements, std::span<float> out) {
@@ -27,6 +35,20 @@ void WidenToFloat(DType dtype, const std::byte* elements, std::span<float> out) 
       return WidenHalves<FloatFromFloat16>(elements, out);
     case DType::kFloat32:
       std::memcpy(out.data(), elements, out.size_bytes());
+      return;
+    default:
+      CHECK(false && "no weight has this element type");
+  }
+}
+
+void NarrowFromFloat(DType dtype, std::span<const float> values, std::byte* elements) {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return NarrowToHalves<BFloat16FromFloat>(values, elements);
+    case DType::kFloat16:
+      return NarrowToHalves<Float16FromFloat>(values, elements);
+    case DType::kFloat32:
+      std::memcpy(elements, values.data(), values.size_bytes());
       return;
     default:
       CHECK(false && "no weight has this element type");

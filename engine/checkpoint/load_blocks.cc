@@ -4,34 +4,67 @@
 #include <utility>
 
 namespace switchyard {
+namespace {
 
-bool LoadBlock::is_converted() const {
-  return slice.tensor->dtype != matrix->spec().dtype || slice.num_columns() != slice.tensor->columns();
+void SplitDense(const TensorLoad& load, int64_t block_bytes, std::vector<LoadBlock>& blocks) {
+  const TensorSlice& slice = load.slice;
+  const int64_t most_rows = RowsOfBlock(*slice.tensor, block_bytes);
+  const int64_t begin = slice.is_read_whole ? 0 : slice.row_begin;
+  const int64_t end = slice.is_read_whole ? slice.tensor->rows() : slice.row_end;
+  for (int64_t row = begin; row < end;) {
+    const int64_t next = std::min((row / most_rows + 1) * most_rows, end);
+    blocks.push_back({.load = &load, .row_begin = row, .row_end = next});
+    row = next;
+  }
 }
 
-int64_t LoadBlock::bytes_filled() const {
-  return slice.num_rows() * slice.num_columns() * static_cast<int64_t>(SizeOf(matrix->spec().dtype));
+}  // namespace
+
+bool TensorLoad::is_converted() const {
+  return !recipe.is_dense() || slice.tensor->dtype != matrix->spec().dtype || !slice.has_all_columns();
 }
 
-std::vector<LoadBlock> SplitIntoBlocks(std::span<const PlannedMatrix> matrices, int64_t block_bytes) {
-  std::vector<LoadBlock> blocks;
+int64_t TensorLoad::bytes_filled(int64_t num_rows) const {
+  const MatrixSpec& spec = matrix->spec();
+  return num_rows * (spec.quantization.is_dense() ? slice.num_columns() * static_cast<int64_t>(SizeOf(spec.dtype))
+                                                  : spec.quantization.CodeBytes(slice.num_columns()));
+}
+
+int64_t LoadBlock::offset() const {
+  return tensor().is_dense() ? tensor().begin + row_begin * tensor().row_bytes() : tensor().parts.front().begin;
+}
+
+int64_t LoadBlock::bytes_read() const {
+  return tensor().is_dense() ? num_rows() * tensor().row_bytes() : tensor().bytes();
+}
+
+int64_t RowsOfBlock(const TensorLocation& tensor, int64_t block_bytes) {
+  return std::max<int64_t>(1, block_bytes / tensor.row_bytes());
+}
+
+LoadBlocks SplitIntoBlocks(std::span<const PlannedMatrix> matrices, int64_t block_bytes) {
+  LoadBlocks split;
   for (const PlannedMatrix& planned : matrices) {
     int64_t matrix_row = 0;
     for (const TensorSlice& slice : planned.source->slices) {
-      const int64_t most_rows = std::max<int64_t>(1, block_bytes / slice.tensor->row_bytes());
-      for (int64_t row = slice.row_begin; row < slice.row_end; row += most_rows) {
-        LoadBlock block{.slice = slice, .matrix = planned.weight, .matrix_row = matrix_row};
-        block.slice.row_begin = row;
-        block.slice.row_end = std::min(row + most_rows, slice.row_end);
-        matrix_row += block.slice.num_rows();
-        blocks.push_back(block);
-      }
+      split.loads.push_back({.slice = slice,
+                             .recipe = slice.tensor->is_dense() ? planned.source->recipe : QuantizationRecipe{},
+                             .matrix = planned.weight,
+                             .matrix_row = matrix_row});
+      matrix_row += slice.num_rows();
     }
   }
-  std::sort(blocks.begin(), blocks.end(), [](const LoadBlock& a, const LoadBlock& b) {
-    return std::pair(a.slice.tensor->file, a.offset()) < std::pair(b.slice.tensor->file, b.offset());
+  for (const TensorLoad& load : split.loads) {
+    if (load.slice.tensor->is_dense()) {
+      SplitDense(load, block_bytes, split.blocks);
+    } else {
+      split.blocks.push_back({.load = &load, .row_begin = 0, .row_end = load.slice.tensor->rows()});
+    }
+  }
+  std::sort(split.blocks.begin(), split.blocks.end(), [](const LoadBlock& a, const LoadBlock& b) {
+    return std::pair(a.tensor().file, a.offset()) < std::pair(b.tensor().file, b.offset());
   });
-  return blocks;
+  return split;
 }
 
 }  // namespace switchyard

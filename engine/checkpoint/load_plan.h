@@ -3,42 +3,25 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "engine/checkpoint/stacked_slices.h"
 #include "engine/checkpoint/weight_map.h"
 #include "engine/model/decoder_spec.h"
 #include "engine/model/model_weights.h"
+#include "engine/model/quantization_choices.h"
 #include "kernels/tensor.h"
 
 namespace switchyard {
-
-// Rows [row_begin, row_end) are read, and of each the columns [column_begin, column_end) are kept.
-struct TensorSlice {
-  const TensorLocation* tensor = nullptr;
-  int64_t row_begin = 0;
-  int64_t row_end = 0;
-  int64_t column_begin = 0;
-  int64_t column_end = 0;
-
-  int64_t num_rows() const { return row_end - row_begin; }
-  int64_t num_columns() const { return column_end - column_begin; }
-  int64_t bytes_read() const { return num_rows() * tensor->row_bytes(); }
-};
-
-// Slices stacked by rows into one weight of one element type.
-struct StackedSlices {
-  std::vector<TensorSlice> slices;
-  DType dtype = DType::kBFloat16;  // that of all slices, or float32 where they differ
-
-  int64_t num_rows() const;
-  int64_t num_columns() const { return slices.front().num_columns(); }
-};
 
 struct ExpertPlan {
   StackedSlices gate_up;
   StackedSlices down;
 };
 
+// Experts have one element type, and two forms that differ in `reordered` at most (ExpertWeightsSpec).
 struct LayerPlan {
   TensorSlice input_norm;
   StackedSlices qkv;
@@ -56,9 +39,15 @@ struct LoadPlan {
   TensorSlice final_norm;
   std::optional<StackedSlices> lm_head;  // none: tied to the embedding
   int64_t bytes_read = 0;                // by all slices
+  std::vector<std::string> warnings;     // weights that stay dense although they were to be quantised
 };
 
+// OK unless `quantize` asks for a form of weights that the files hold quantised: INVALID_ARGUMENT names the flag, the
+// tensor and its form.
+absl::Status CheckChoices(const DecoderSpec& spec, const WeightMap& weights, const QuantizationChoices& quantize);
+
 // `shard` must lie within the model: heads and experts out of range are a programmer's error.
-LoadPlan MakeLoadPlan(const DecoderSpec& spec, const WeightMap& weights, const WeightShard& shard);
+LoadPlan MakeLoadPlan(const DecoderSpec& spec, const WeightMap& weights, const QuantizationChoices& quantize,
+                      const WeightShard& shard);
 
 }  // namespace switchyard

@@ -12,6 +12,7 @@
 #include "engine/checkpoint/block_reader.h"
 #include "engine/checkpoint/load_blocks.h"
 #include "engine/checkpoint/planned_weights.h"
+#include "engine/checkpoint/quantized_fill.h"
 
 namespace switchyard {
 namespace {
@@ -27,23 +28,21 @@ class SharedLoad {
         blocks_(blocks),
         num_threads_(num_threads),
         progress_(progress),
-        done_{.bytes_read = 0, .bytes_total = bytes_total} {}
+        done_{.bytes_total = bytes_total, .num_shards = static_cast<int64_t>(files.size())} {}
 
   // Loads blocks that nobody has taken yet until none are left or some thread has failed.
   void Run(BlockReader& reader) {
     while (!stopped_.load(std::memory_order_relaxed)) {
       const size_t i = next_.fetch_add(1, std::memory_order_relaxed);
       if (i >= blocks_.size()) return;
-      if (i + num_threads_ < blocks_.size()) {
-        const LoadBlock& ahead = blocks_[i + num_threads_];
-        files_[ahead.slice.tensor->file]->WillNeed(ahead.offset(), ahead.bytes_read());
-      }
-      Finish(reader.Load(blocks_[i]), blocks_[i].bytes_read());
+      if (i + num_threads_ < blocks_.size()) Announce(blocks_[i + num_threads_]);
+      Finish(reader.Load(blocks_[i]), blocks_[i].bytes_read(), blocks_[i].tensor().file);
     }
   }
 
-  // Reports progress, or keeps the first error and stops all threads.
-  void Finish(absl::Status status, int64_t bytes) {
+  // Reports progress, or keeps the first error and stops all threads. Where the load has got to is the furthest file;
+  // norms, which are few and come first from all files, count for the first.
+  void Finish(absl::Status status, int64_t bytes, size_t file) {
     const std::lock_guard lock(mu_);
     if (!status.ok()) {
       if (status_.ok()) status_ = std::move(status);
@@ -51,6 +50,10 @@ class SharedLoad {
       return;
     }
     done_.bytes_read += bytes;
+    if (const auto shard = static_cast<int64_t>(file); shard >= done_.shard) {
+      done_.shard = shard;
+      done_.shard_path = files_[file]->path();
+    }
     if (progress_ && status_.ok()) progress_(done_);
   }
 
@@ -60,6 +63,14 @@ class SharedLoad {
   }
 
  private:
+  void Announce(const LoadBlock& ahead) const {
+    if (ahead.tensor().is_dense()) {
+      files_[ahead.tensor().file]->WillNeed(ahead.offset(), ahead.bytes_read());
+      return;
+    }
+    for (const TensorPart& part : ahead.tensor().parts) files_[part.file]->WillNeed(part.begin, part.bytes);
+  }
+
   const Files files_;
   const std::span<const LoadBlock> blocks_;
   const size_t num_threads_;
@@ -83,17 +94,17 @@ void LoadNorms(std::span<const PlannedVector> norms, Files files, Backend& backe
       if (!status.ok()) status = Annotate("values", *norm.source->tensor, status);
     }
     const bool failed = !status.ok();
-    load.Finish(std::move(status), norm.source->bytes_read());
+    load.Finish(std::move(status), norm.source->bytes_read(), 0);
     if (failed) return;
   }
 }
 
 absl::StatusOr<std::vector<BlockReader>> CreateReaders(Files files, std::span<const LoadBlock> blocks,
-                                                       size_t num_threads, Backend& backend) {
+                                                       size_t num_threads, QuantizedFill& fill, Backend& backend) {
   std::vector<BlockReader> readers;
   readers.reserve(num_threads);
   for (size_t i = 0; i < num_threads; ++i) {
-    absl::StatusOr<BlockReader> reader = BlockReader::Create(files, blocks, backend);
+    absl::StatusOr<BlockReader> reader = BlockReader::Create(files, blocks, fill, backend);
     if (!reader.ok()) {
       return absl::Status(reader.status().code(), absl::StrCat("staging memory of loading thread ", i + 1, " of ",
                                                                num_threads, ": ", reader.status().message()));
@@ -110,9 +121,11 @@ absl::Status ReadWeights(const LoadPlan& plan, Files files, Backend& backend, Mo
   CHECK_GT(options.num_threads, 0);
   CHECK_GT(options.block_bytes, 0);
   const PlannedWeights planned = PairWithPlan(plan, weights);
-  const std::vector<LoadBlock> blocks = SplitIntoBlocks(planned.matrices, options.block_bytes);
+  const LoadBlocks split = SplitIntoBlocks(planned.matrices, options.block_bytes);
+  const std::span<const LoadBlock> blocks = split.blocks;
+  QuantizedFill fill;
   const size_t num_threads = std::min(static_cast<size_t>(options.num_threads), blocks.size());
-  absl::StatusOr<std::vector<BlockReader>> readers = CreateReaders(files, blocks, num_threads, backend);
+  absl::StatusOr<std::vector<BlockReader>> readers = CreateReaders(files, blocks, num_threads, fill, backend);
   if (!readers.ok()) return readers.status();
 
   SharedLoad load(files, blocks, num_threads, plan.bytes_read, progress);
@@ -125,7 +138,7 @@ absl::Status ReadWeights(const LoadPlan& plan, Files files, Backend& backend, Mo
     } catch (const std::system_error& e) {
       load.Finish(absl::ResourceExhaustedError(absl::StrCat("cannot start loading thread ", helpers.size() + 2, " of ",
                                                             num_threads, ": ", e.what())),
-                  0);
+                  0, 0);
     }
     LoadNorms(planned.norms, files, backend, load);
     load.Run(readers->front());

@@ -6,7 +6,7 @@
 //   thread 2                b2:  read, fill;  b5: ...
 //
 // A thread that takes block i asks the system to fetch block i + threads, so that the disk works while all threads
-// copy.
+// copy. A tensor that its file holds quantised is one block, however large.
 #pragma once
 
 #include <memory>
@@ -24,7 +24,8 @@
 namespace switchyard {
 
 // Checkpoint::Open over other files than the file system's.
-absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& directory, const FileOpener& open);
+absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& directory, const FileOpener& open,
+                                                           const QuantizationChoices& quantize = {});
 
 // Fills what CreatePlannedWeights made after `plan`. The calling thread, which must be the backend's, is one of the
 // readers, and the only one to call the backend: it allocates the staging memory and copies the norms. Errors name the

@@ -37,7 +37,7 @@ constexpr absl::string_view kRefusedWhenSet[] = {
     "use_qk_norm",
 };
 
-// Read by training, generation utilities or tokenizers only.
+// Read by training, generation utilities or tokenizers only; or by us, elsewhere (quantization_config.h).
 constexpr absl::string_view kHarmless[] = {
     "_attn_implementation",
     "_name_or_path",
@@ -46,6 +46,7 @@ constexpr absl::string_view kHarmless[] = {
     "initializer_range",
     "output_router_logits",
     "pad_token_id",
+    "quantization_config",
     "router_aux_loss_coef",
     "router_jitter_noise",
     "transformers_version",
@@ -65,13 +66,6 @@ bool AsksForNothing(const nlohmann::json& value) {
 }
 
 void RefuseForeignMathematics(JsonFields& config) {
-  if (const nlohmann::json* const quantization = config.Find("quantization_config")) {
-    const auto method = quantization->is_object() ? quantization->value("/quant_method"_json_pointer, nlohmann::json())
-                                                  : nlohmann::json();
-    config.Fail("quantization_config",
-                absl::StrCat("asks for quantised weights (quant_method ", JsonText(method),
-                             "), which cannot be loaded; use the model's bfloat16 or float16 checkpoint"));
-  }
   for (const absl::string_view name : kRefusedWhenSet) {
     const nlohmann::json* const value = config.Find(name);
     if (value == nullptr || AsksForNothing(*value)) continue;

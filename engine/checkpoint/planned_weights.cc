@@ -12,8 +12,10 @@ namespace {
 constexpr absl::string_view kMemory = "memory";
 
 absl::Status Create(Backend& backend, const StackedSlices& stacked, std::unique_ptr<Matrix>& matrix) {
-  absl::StatusOr<std::unique_ptr<Matrix>> created = backend.CreateMatrix(
-      {.out_features = stacked.num_rows(), .in_features = stacked.num_columns(), .dtype = stacked.dtype});
+  absl::StatusOr<std::unique_ptr<Matrix>> created = backend.CreateMatrix({.out_features = stacked.num_rows(),
+                                                                          .in_features = stacked.num_columns(),
+                                                                          .dtype = stacked.dtype,
+                                                                          .quantization = stacked.quantization});
   if (!created.ok()) return Annotate(kMemory, *stacked.slices.front().tensor, created.status());
   matrix = *std::move(created);
   return absl::OkStatus();
@@ -33,11 +35,14 @@ absl::Status Create(Backend& backend, const DecoderSpec& spec, const LayerPlan& 
   if (status.ok()) status = Create(backend, plan.post_attention_norm, layer.post_attention_norm);
   if (status.ok()) status = Create(backend, plan.router, layer.router);
   if (!status.ok()) return status;
+  const bool has_experts = !plan.experts.empty();
   absl::StatusOr<std::unique_ptr<ExpertWeights>> experts =
       backend.CreateExperts({.num_experts = static_cast<int64_t>(plan.experts.size()),
                              .hidden_size = spec.hidden_size,
                              .intermediate_size = spec.expert_intermediate_size,
-                             .dtype = plan.experts_dtype});
+                             .dtype = plan.experts_dtype,
+                             .gate_up = has_experts ? plan.experts.front().gate_up.quantization : Quantization{},
+                             .down = has_experts ? plan.experts.front().down.quantization : Quantization{}});
   if (!experts.ok()) {
     return absl::Status(experts.status().code(),
                         absl::StrCat("memory for ", plan.experts.size(), " experts: ", experts.status().message()));
@@ -51,6 +56,7 @@ void CheckMatches(const PlannedMatrix& planned) {
   CHECK_EQ(spec.out_features, planned.source->num_rows());
   CHECK_EQ(spec.in_features, planned.source->num_columns());
   CHECK(spec.dtype == planned.source->dtype);
+  CHECK(spec.quantization == planned.source->quantization);
 }
 
 }  // namespace

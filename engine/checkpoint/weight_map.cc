@@ -6,6 +6,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "engine/checkpoint/quantized_location.h"
+#include "engine/checkpoint/shard_tensors.h"
 
 namespace switchyard {
 namespace {
@@ -28,47 +30,18 @@ constexpr WeightName kMixtralNames[] = {
 constexpr absl::string_view kMixtralIgnorable[] = {".rotary_emb.inv_freq"};
 constexpr WeightNaming kMixtral{.names = kMixtralNames, .ignorable_suffixes = kMixtralIgnorable};
 
-// A tensor of a shard, before anybody claims it.
-struct Candidate {
-  size_t file = 0;
-  const SafetensorsEntry* entry = nullptr;
-};
-using Candidates = std::map<absl::string_view, Candidate>;
-
-absl::StatusOr<Candidates> CollectCandidates(std::span<const ShardHeader> shards) {
-  Candidates candidates;
-  for (size_t file = 0; file < shards.size(); ++file) {
-    for (const SafetensorsEntry& entry : shards[file].header.tensors) {
-      const auto [other, is_new] = candidates.emplace(entry.name, Candidate{.file = file, .entry = &entry});
-      if (is_new) continue;
-      return absl::InvalidArgumentError(absl::StrCat(shards[file].path, ": tensor ", QuoteName(entry.name),
-                                                     " occurs in 2 files, also in ", shards[other->second.file].path,
-                                                     "; it must be in 1"));
-    }
-  }
-  return candidates;
-}
-
-absl::StatusOr<TensorLocation> Locate(const Candidate& candidate, const ShardHeader& shard,
-                                      const std::vector<int64_t>& expected) {
-  const SafetensorsEntry& entry = *candidate.entry;
-  const std::string where = absl::StrCat(shard.path, ": tensor ", QuoteName(entry.name));
-  if (shard.unlisted.contains(entry.name)) {
-    return absl::InvalidArgumentError(absl::StrCat(where,
-                                                   " is not named by the directory's index: ", shard.unlisted.size(),
-                                                   " of the file's ", shard.header.tensors.size(), " tensors are not"));
-  }
-  if (entry.shape != expected) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(where, " has shape ", ShapeText(entry.shape), " but config.json implies ", ShapeText(expected)));
-  }
+absl::StatusOr<TensorLocation> LocateDense(const ShardTensors& tensors, const ShardTensor& tensor,
+                                           const std::vector<int64_t>& expected) {
+  const absl::Status checked = tensors.Check(tensor, expected, "config.json");
+  if (!checked.ok()) return checked;
+  const SafetensorsEntry& entry = *tensor.entry;
   for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32}) {
     if (entry.dtype != Name(dtype)) continue;
     return TensorLocation{
-        .name = entry.name, .file = candidate.file, .dtype = dtype, .shape = entry.shape, .begin = entry.begin};
+        .name = entry.name, .file = tensor.file, .dtype = dtype, .shape = entry.shape, .begin = entry.begin};
   }
-  return absl::InvalidArgumentError(absl::StrCat(where, " (", entry.end - entry.begin, " bytes) has dtype ",
-                                                 entry.dtype,
+  return absl::InvalidArgumentError(absl::StrCat(tensors.Where(tensor), " (", entry.end - entry.begin,
+                                                 " bytes) has dtype ", entry.dtype,
                                                  "; weights must be BF16, F16 or F32: convert the checkpoint"));
 }
 
@@ -109,23 +82,54 @@ absl::StatusOr<std::vector<ImpliedWeight>> ImpliedWeights(const DecoderSpec& spe
 }
 
 // What is still unclaimed is named for the log, by a count where there are many.
-void WarnOfUnused(const Candidates& candidates, std::span<const ShardHeader> shards, const WeightNaming& naming,
-                  std::vector<std::string>& warnings) {
+void WarnOfUnused(const ShardTensors& tensors, const WeightNaming& naming, std::vector<std::string>& warnings) {
   std::vector<absl::string_view> names;
-  for (const auto& [name, candidate] : candidates) {
-    const absl::string_view tensor = name;
+  for (const absl::string_view name : tensors.Unclaimed()) {
     const bool ignorable = std::any_of(naming.ignorable_suffixes.begin(), naming.ignorable_suffixes.end(),
-                                       [tensor](absl::string_view suffix) { return absl::EndsWith(tensor, suffix); });
+                                       [name](absl::string_view suffix) { return absl::EndsWith(name, suffix); });
     if (!ignorable) names.push_back(name);
   }
   constexpr size_t kMostNamed = 8;
   for (size_t i = 0; i < std::min(names.size(), kMostNamed); ++i) {
-    warnings.push_back(absl::StrCat(shards[candidates.at(names[i]).file].path, ": tensor ", QuoteName(names[i]),
-                                    " is not a weight of this model and is ignored"));
+    warnings.push_back(
+        absl::StrCat(tensors.Where(*tensors.Find(names[i])), " is not a weight of this model and is ignored"));
   }
   if (names.size() > kMostNamed) {
     warnings.push_back(absl::StrCat(names.size() - kMostNamed, " further tensors are not weights of this model"));
   }
+}
+
+// Whether programs that quantise as `config` says do so to weights of `role`, unless the config keeps them.
+bool IsUsuallyQuantized(WeightRole role, const QuantizationConfig& config) {
+  switch (role) {
+    case WeightRole::kQuery:
+    case WeightRole::kKey:
+    case WeightRole::kValue:
+    case WeightRole::kAttentionOutput:
+    case WeightRole::kExpertGate:
+    case WeightRole::kExpertUp:
+    case WeightRole::kExpertDown:
+      return true;
+    case WeightRole::kRouter:
+      return config.storage == WeightStorage::kBitsAndBytes;
+    case WeightRole::kLmHead:
+      return config.lm_head;
+    default:
+      return false;
+  }
+}
+
+// Of what the tensors decided, against what the config states.
+absl::Status CompareWithConfig(const QuantizationConfig& config, int64_t num_quantized, int64_t num_kept,
+                               std::vector<std::string>& warnings) {
+  if (num_quantized == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(config.place, " says ", Name(config.storage),
+                                                   ", but all weights are dense: remove it if that is right"));
+  }
+  if (num_kept > 0) {
+    warnings.push_back(absl::StrCat(config.place, " keeps modules dense of which ", num_kept, " are quantised"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -162,26 +166,43 @@ std::vector<int64_t> ExpectedShape(WeightRole role, const DecoderSpec& spec) {
   return {};
 }
 
+int64_t TensorLocation::bytes() const {
+  if (is_dense()) return rows() * row_bytes();
+  int64_t sum = 0;
+  for (const TensorPart& part : parts) sum += part.bytes;
+  return sum;
+}
+
 absl::StatusOr<WeightMap> WeightMap::Make(const DecoderSpec& spec, const WeightNaming& naming,
-                                          std::span<const ShardHeader> shards, std::vector<std::string>& warnings) {
+                                          const QuantizationConfig* quantization, std::span<const ShardHeader> shards,
+                                          std::vector<std::string>& warnings) {
   const absl::StatusOr<std::vector<ImpliedWeight>> implied = ImpliedWeights(spec, naming);
   if (!implied.ok()) return implied.status();
-  absl::StatusOr<Candidates> candidates = CollectCandidates(shards);
-  if (!candidates.ok()) return candidates.status();
+  absl::StatusOr<ShardTensors> tensors = ShardTensors::Make(shards);
+  if (!tensors.ok()) return tensors.status();
   WeightMap map;
   int64_t num_missing = 0;
+  int64_t num_quantized = 0;
+  int64_t num_kept = 0;
   std::string first_missing;
   for (const ImpliedWeight& weight : *implied) {
-    const auto found = candidates->find(weight.name);
-    if (found == candidates->end()) {
+    const std::vector<int64_t> shape = ExpectedShape(weight.role, spec);
+    absl::StatusOr<TensorLocation> location = TensorLocation{};
+    if (shape.size() == 2 && StorageOf(*tensors, weight.name) != WeightStorage::kDense) {
+      location = LocateQuantized(*tensors, weight.name, shape, quantization);
+      if (!location.ok()) return location.status();
+      location->dtype = spec.weight_dtype;
+      ++num_quantized;
+      if (quantization->Keeps(weight.name)) ++num_kept;
+    } else if (const ShardTensor* const tensor = tensors->Find(weight.name)) {
+      location = LocateDense(*tensors, *tensor, shape);
+      if (!location.ok()) return location.status();
+      tensors->Claim(weight.name);
+    } else {
       if (num_missing++ == 0) first_missing = weight.name;
       continue;
     }
-    absl::StatusOr<TensorLocation> location =
-        Locate(found->second, shards[found->second.file], ExpectedShape(weight.role, spec));
-    if (!location.ok()) return location.status();
     map.locations_.emplace(std::tuple(weight.role, weight.layer, weight.expert), *std::move(location));
-    candidates->erase(found);
   }
   if (num_missing > 0) {
     const int64_t num_found = static_cast<int64_t>(map.locations_.size());
@@ -191,19 +212,33 @@ absl::StatusOr<WeightMap> WeightMap::Make(const DecoderSpec& spec, const WeightN
         " are present",
         first_missing == "lm_head.weight" ? "; if the model shares its embedding, set tie_word_embeddings" : ""));
   }
-  WarnOfUnused(*candidates, shards, naming, warnings);
+  if (quantization != nullptr) {
+    absl::Status status = CompareWithConfig(*quantization, num_quantized, num_kept, warnings);
+    if (!status.ok()) return status;
+  }
+  WarnOfUnused(*tensors, naming, warnings);
   return map;
 }
 
-absl::StatusOr<WeightMap> WeightMap::Imagine(const DecoderSpec& spec, const WeightNaming& naming) {
+absl::StatusOr<WeightMap> WeightMap::Imagine(const DecoderSpec& spec, const WeightNaming& naming,
+                                             const QuantizationConfig* quantization) {
   absl::StatusOr<std::vector<ImpliedWeight>> implied = ImpliedWeights(spec, naming);
   if (!implied.ok()) return implied.status();
   WeightMap map;
   for (ImpliedWeight& weight : *implied) {
-    map.locations_.emplace(
-        std::tuple(weight.role, weight.layer, weight.expert),
-        TensorLocation{
-            .name = std::move(weight.name), .dtype = spec.weight_dtype, .shape = ExpectedShape(weight.role, spec)});
+    TensorLocation location{
+        .name = std::move(weight.name), .dtype = spec.weight_dtype, .shape = ExpectedShape(weight.role, spec)};
+    if (quantization != nullptr && IsUsuallyQuantized(weight.role, *quantization) &&
+        !quantization->Keeps(location.name)) {
+      const absl::StatusOr<Quantization> neutral = quantization->Neutral(location.columns());
+      if (!neutral.ok()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(quantization->place, ": ", QuoteName(location.name), ": ", neutral.status().message()));
+      }
+      location.storage = quantization->storage;
+      location.quantization = *neutral;
+    }
+    map.locations_.emplace(std::tuple(weight.role, weight.layer, weight.expert), std::move(location));
   }
   return map;
 }

@@ -37,9 +37,9 @@ absl::StatusOr<TensorView> RunAttentionLayer(const RankContext& rank, const Laye
     }
     return delta;
   }
-  rank.backend.Linear(attended, *weights.attention_output, workspace.partial.Top(tokens));
+  rank.backend.Linear(attended, *weights.attention_output, workspace.gathered.Top(tokens));
   absl::Status status =
-      rank.communicator.ReduceScatterSum(workspace.partial.Top(padded_rows), workspace.delta.Top(slice_rows));
+      rank.communicator.ReduceScatterSum(workspace.gathered.Top(padded_rows), workspace.delta.Top(slice_rows));
   if (!status.ok()) return status;
   return workspace.delta.Top(layout.residual_rows);
 }

@@ -25,6 +25,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const RankContext& rank
                                                          ModelWeights weights, KvCache cache) {
   std::unique_ptr<Decoder> decoder(new Decoder(rank, limits, std::move(weights), std::move(cache)));
   absl::StatusOr<Workspace> workspace = Workspace::Create({.max_tokens = decoder->max_rows_,
+                                                           .has_slices = limits.has_slices,
                                                            .num_heads = rank.attention.num_heads,
                                                            .num_kv_heads = rank.attention.num_kv_heads,
                                                            .max_output_rows = decoder->max_output_rows_},

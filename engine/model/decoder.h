@@ -25,6 +25,7 @@ struct DecoderLimits {
   int64_t max_sequences = 0;
   int64_t max_pages_per_sequence = 0;
   int64_t max_context = 0;  // tokens of one sequence
+  bool has_slices = true;   // steps with TokenLayout::kSliced may come
 };
 
 // Used by the rank's thread only. Every rank runs the same batches in the same order.

@@ -19,9 +19,8 @@ absl::StatusOr<Workspace> Workspace::Create(const WorkspaceShape& shape, const D
   const Item items[] = {
       {&workspace.residual, DType::kFloat32, {rows, spec.hidden_size}},
       {&workspace.normed, activation, {rows, spec.hidden_size}},
-      {&workspace.gathered, activation, {rows, spec.hidden_size}},
+      {&workspace.gathered, activation, {shape.has_slices ? rows : 0, spec.hidden_size}},
       {&workspace.delta, activation, {rows, spec.hidden_size}},
-      {&workspace.partial, activation, {rows, spec.hidden_size}},
       {&workspace.qkv, activation, {rows, qkv_width}},
       {&workspace.queries, activation, {rows, query_width}},
       {&workspace.attended, activation, {rows, query_width}},

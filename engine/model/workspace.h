@@ -11,17 +11,19 @@ namespace switchyard {
 
 struct WorkspaceShape {
   int64_t max_tokens = 0;       // of a step, slices rounded up to equal lengths
+  bool has_slices = true;       // some steps have TokenLayout::kSliced
   int64_t num_heads = 0;        // on this rank
   int64_t num_kv_heads = 0;     // on this rank
   int64_t max_output_rows = 0;  // logits computed at a time
 };
 
 struct Workspace {
-  Tensor residual;        // float32 [max_tokens, hidden]
-  Tensor normed;          // [max_tokens, hidden]
-  Tensor gathered;        // [max_tokens, hidden]: all ranks' slices of `normed`
+  Tensor residual;  // float32 [max_tokens, hidden]
+  Tensor normed;    // [max_tokens, hidden]
+  // [max_tokens, hidden], where there are slices: all ranks' slices of `normed`, and once QKV is made of them the
+  // attention output before the sum over ranks.
+  Tensor gathered;
   Tensor delta;           // [max_tokens, hidden]: what is to be added to the residual
-  Tensor partial;         // [max_tokens, hidden]: attention output before the sum over ranks
   Tensor qkv;             // [max_tokens, (heads + 2 * kv_heads) * head_dim]
   Tensor queries;         // [max_tokens, heads * head_dim]
   Tensor attended;        // [max_tokens, heads * head_dim]

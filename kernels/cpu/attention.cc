@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
@@ -10,6 +11,7 @@
 // After foreach_target.h, which includes this file once for each instruction set.
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/kv_elements-inl.h"
 #include "kernels/cpu/vector_util-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -25,46 +27,65 @@ constexpr int64_t kBlock = 64;  // keys per step of the online softmax; a multip
 constexpr size_t kQueries = 4;  // query heads that share the loads of a key
 
 // The rows of one block of positions; pages may change between any two.
+template <typename Element>
 struct RowPointers {
-  const float* row[kBlock];
+  static constexpr bool kHasScales = !std::is_same_v<Element, float>;
+
+  const Element* row[kBlock];
+  float scale[kBlock];  // of LoadElements' numbers; unused where elements have none
 
   void Set(const KvRows& rows, const AttentionTask& task, int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end;) {
-      const float* first = rows.At(task.sequence, task.kv_head, p);
+      int64_t index = rows.At(task.sequence, task.kv_head, p);
       const int64_t run_end = std::min(end, p - p % rows.page_size() + rows.page_size());
-      for (int64_t i = 0; p < run_end; ++i, ++p) row[p - begin] = first + i * task.head_dim;
+      for (; p < run_end; ++index, ++p) {
+        row[p - begin] = rows.Elements<Element>(index);
+        if constexpr (kHasScales) scale[p - begin] = rows.scale(index) * kElementUnit<Element>;
+      }
+    }
+  }
+
+  // factors[j] *= the scale of row j.
+  void Scale(size_t num_rows, float (*HWY_RESTRICT factors)[kQueries]) const {
+    if constexpr (kHasScales) {
+      for (size_t j = 0; j < num_rows; ++j) {
+        for (size_t i = 0; i < kQueries; ++i) factors[j][i] *= scale[j];
+      }
     }
   }
 };
 
 // scores[j][i] = q[i] . key[j]; q [kUsed, head_dim].
-template <size_t kUsed>
-void Score(const float* HWY_RESTRICT q, const RowPointers& keys, size_t num_keys, size_t head_dim,
+template <size_t kUsed, typename Element>
+void Score(const float* HWY_RESTRICT q, const RowPointers<Element>& keys, size_t num_keys, size_t head_dim,
            float (*HWY_RESTRICT scores)[kQueries]) {
   const Floats d;
   const size_t lanes = hn::Lanes(d);
   const size_t whole = head_dim - head_dim % lanes;
   for (size_t j = 0; j < num_keys; ++j) {
-    const float* HWY_RESTRICT key = keys.row[j];
+    const Element* HWY_RESTRICT key = keys.row[j];
     Vector sums[kQueries];
     Unroll<kQueries>([&](auto i) SWITCHYARD_INLINE_LAMBDA { sums[i] = hn::Zero(d); });
     for (size_t x = 0; x < whole; x += lanes) {
-      const Vector k = hn::LoadU(d, key + x);
+      const Vector k = LoadElements(d, key + x);
       Unroll<kUsed>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
         sums[i] = hn::MulAdd(hn::LoadU(d, q + i * head_dim + x), k, sums[i]);
       });
     }
     SumFour(d, sums, scores[j]);
     for (size_t x = whole; x < head_dim; ++x) {
-      for (size_t i = 0; i < kUsed; ++i) scores[j][i] += q[i * head_dim + x] * key[x];
+      for (size_t i = 0; i < kUsed; ++i) scores[j][i] += q[i * head_dim + x] * LoadElement(key + x);
     }
   }
+  keys.Scale(num_keys, scores);
 }
 
-// out[i] = out[i] * keep[i] + sum over j of weights[j][i] * value[j]; out [kUsed, head_dim].
-template <size_t kUsed>
-void Mix(const float (*HWY_RESTRICT weights)[kQueries], const float* HWY_RESTRICT keep, const RowPointers& values,
+// out[i] = out[i] * keep[i] + sum over j of weights[j][i] * value[j]; out [kUsed, head_dim]. Weights get the values'
+// scales.
+template <size_t kUsed, typename Element>
+void Mix(float (*HWY_RESTRICT weights)[kQueries], const float* HWY_RESTRICT keep, const RowPointers<Element>& values,
          size_t num_keys, size_t head_dim, float* HWY_RESTRICT out) {
+  values.Scale(num_keys, weights);
   const Floats d;
   const size_t lanes = hn::Lanes(d);
   const auto mix_columns = [&](auto vectors, size_t x) SWITCHYARD_INLINE_LAMBDA {
@@ -78,7 +99,7 @@ void Mix(const float (*HWY_RESTRICT weights)[kQueries], const float* HWY_RESTRIC
     for (size_t j = 0; j < num_keys; ++j) {
       Vector value[kVectors];
       Unroll<kVectors>([&](auto v)
-                           SWITCHYARD_INLINE_LAMBDA { value[v] = hn::LoadU(d, values.row[j] + x + v * lanes); });
+                           SWITCHYARD_INLINE_LAMBDA { value[v] = LoadElements(d, values.row[j] + x + v * lanes); });
       Unroll<kUsed>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
         const Vector weight = hn::Set(d, weights[j][i]);
         Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
@@ -98,14 +119,14 @@ void Mix(const float (*HWY_RESTRICT weights)[kQueries], const float* HWY_RESTRIC
   for (; x < head_dim; ++x) {
     for (size_t i = 0; i < kUsed; ++i) {
       float sum = out[i * head_dim + x] * keep[i];
-      for (size_t j = 0; j < num_keys; ++j) sum += weights[j][i] * values.row[j][x];
+      for (size_t j = 0; j < num_keys; ++j) sum += weights[j][i] * LoadElement(values.row[j] + x);
       out[i * head_dim + x] = sum;
     }
   }
 }
 
 // All positions for kUsed query heads.
-template <size_t kUsed>
+template <size_t kUsed, typename Element>
 void AttendQueries(const AttentionTask& task, const float* q, float* out, const KvRows& keys, const KvRows& values) {
   const Floats d;
   const size_t lanes = hn::Lanes(d);
@@ -115,7 +136,7 @@ void AttendQueries(const AttentionTask& task, const float* q, float* out, const 
   float keep[kQueries];
   std::fill_n(largest, kQueries, -std::numeric_limits<float>::infinity());
   std::fill_n(out, kUsed * task.head_dim, 0.0f);
-  RowPointers rows;
+  RowPointers<Element> rows;
   for (int64_t begin = task.first; begin <= task.last; begin += kBlock) {
     const int64_t end = std::min(task.last + 1, begin + kBlock);
     const auto num_keys = static_cast<size_t>(end - begin);
@@ -153,25 +174,30 @@ void AttendQueries(const AttentionTask& task, const float* q, float* out, const 
   }
 }
 
-void Attend(const AttentionTask& task, const KvRows& keys, const KvRows& values) {
+template <typename Element>
+void AttendElements(const AttentionTask& task, const KvRows& keys, const KvRows& values) {
   for (int64_t query = 0; query < task.queries; query += kQueries) {
     const float* q = task.q + query * task.head_dim;
     float* out = task.out + query * task.head_dim;
     switch (std::min<int64_t>(kQueries, task.queries - query)) {
       case 1:
-        AttendQueries<1>(task, q, out, keys, values);
+        AttendQueries<1, Element>(task, q, out, keys, values);
         break;
       case 2:
-        AttendQueries<2>(task, q, out, keys, values);
+        AttendQueries<2, Element>(task, q, out, keys, values);
         break;
       case 3:
-        AttendQueries<3>(task, q, out, keys, values);
+        AttendQueries<3, Element>(task, q, out, keys, values);
         break;
       default:
-        AttendQueries<4>(task, q, out, keys, values);
+        AttendQueries<4, Element>(task, q, out, keys, values);
         break;
     }
   }
+}
+
+void Attend(const AttentionTask& task, const KvRows& keys, const KvRows& values) {
+  DispatchKvElement(keys.dtype(), [&](auto type) { AttendElements<decltype(type)>(task, keys, values); });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -1,7 +1,8 @@
 // Paged attention of one token and one KV head, on one thread.
 //
 // Online softmax (Milakov and Gimelshein 2018, arXiv:1805.02867): keys are taken block by block; where a block raises
-// the largest score, what was summed so far is scaled down. All query heads of a KV head share its loads.
+// the largest score, what was summed so far is scaled down. All query heads of a KV head share its loads. 8-bit
+// elements are widened in registers; their scales meet scores and weights, not elements.
 #pragma once
 
 #include <cstdint>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <type_traits>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_tile.cc"
@@ -9,6 +10,7 @@
 // After foreach_target.h, which includes this file once for each instruction set.
 #include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/kv_elements-inl.h"
 #include "kernels/cpu/vector_util-inl.h"
 
 #ifndef SWITCHYARD_KERNELS_CPU_ATTENTION_TILE_LAYOUT_
@@ -22,17 +24,18 @@ inline constexpr int64_t kStripRows = 6;  // rows whose sums the registers hold
 struct TileLayout {
   int64_t rows;   // whole strips; those beyond the tile's rows see nothing
   int64_t width;  // head_dim and zeros
-  int64_t q, keys, values, scores, out, largest, total, keep, size;
+  int64_t q, keys, values, widened, scores, out, largest, total, keep, size;
 
   TileLayout(int64_t tile_rows, int64_t head_dim)
       : rows((tile_rows + kStripRows - 1) / kStripRows * kStripRows), width((head_dim + 15) / 16 * 16) {
     const int64_t per_row = (rows + 15) / 16 * 16;
-    q = 0;                                // [rows, width]
-    keys = q + rows * width;              // [head_dim, kTileKeys], transposed
-    values = keys + width * kTileKeys;    // [kTileKeys, width]
-    scores = values + kTileKeys * width;  // [rows, kTileKeys], then the weights
-    out = scores + rows * kTileKeys;      // [rows, width], not yet divided by the total
-    largest = out + rows * width;         // [rows] each: the online softmax
+    q = 0;                                 // [rows, width]
+    keys = q + rows * width;               // [head_dim, kTileKeys], transposed
+    values = keys + width * kTileKeys;     // [kTileKeys, width]
+    widened = values + kTileKeys * width;  // [4, width], 8-bit keys on their way
+    scores = widened + 4 * width;          // [rows, kTileKeys], then the weights
+    out = scores + rows * kTileKeys;       // [rows, width], not yet divided by the total
+    largest = out + rows * width;          // [rows] each: the online softmax
     total = largest + per_row;
     keep = total + per_row;
     size = keep + per_row;
@@ -95,7 +98,20 @@ void Multiply(const float* a, size_t a_stride, const float* b, size_t b_stride, 
   for (; x < width; x += lanes) MultiplyStrip<1>(a, a_stride, b + x, b_stride, depth, keep, c + x, c_stride);
 }
 
+// out [count] = scale * elements.
+template <typename Element>
+void WidenRow(const Element* HWY_RESTRICT elements, float scale, size_t count, float* HWY_RESTRICT out) {
+  const Floats d;
+  const size_t lanes = hn::Lanes(d);
+  const float unit = scale * kElementUnit<Element>;
+  const Vector factor = hn::Set(d, unit);
+  size_t x = 0;
+  for (; x + lanes <= count; x += lanes) hn::StoreU(hn::Mul(LoadElements(d, elements + x), factor), d, out + x);
+  for (; x < count; ++x) out[x] = LoadElement(elements + x) * unit;
+}
+
 // Keys and values of positions [begin, end) as the products take them.
+template <typename Element>
 void LoadBlock(const AttentionTile& tile, const KvRows& keys, const KvRows& values, int64_t begin, int64_t end,
                const TileLayout& layout, float* scratch) {
   const int64_t head_dim = tile.head_dim;
@@ -105,9 +121,17 @@ void LoadBlock(const AttentionTile& tile, const KvRows& keys, const KvRows& valu
     const float* rows[4];
     for (int64_t j = 0; j < 4; ++j) {
       if (p + j < end) {
-        rows[j] = keys.At(tile.sequence, tile.kv_head, p + j);
+        const int64_t row = keys.At(tile.sequence, tile.kv_head, p + j);
         float* value = scratch + layout.values + (p + j - begin) * layout.width;
-        std::copy_n(values.At(tile.sequence, tile.kv_head, p + j), head_dim, value);
+        if constexpr (std::is_same_v<Element, float>) {
+          rows[j] = keys.Elements<float>(row);
+          std::copy_n(values.Elements<float>(row), head_dim, value);
+        } else {
+          float* widened = scratch + layout.widened + j * layout.width;
+          WidenRow(keys.Elements<Element>(row), keys.scale(row), head_dim, widened);
+          WidenRow(values.Elements<Element>(row), values.scale(row), head_dim, value);
+          rows[j] = widened;
+        }
         std::fill(value + head_dim, value + layout.width, 0.0f);
       } else {
         rows[j] = rows[0];  // any number will do: no row sees it
@@ -172,7 +196,8 @@ void WeighRow(const Seen& seen, float scale, float* HWY_RESTRICT scores, float* 
   *total = *total * *keep + hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
-void Attend(const AttentionTile& tile, const KvRows& keys, const KvRows& values, float* scratch) {
+template <typename Element>
+void AttendElements(const AttentionTile& tile, const KvRows& keys, const KvRows& values, float* scratch) {
   const int64_t rows = tile.tokens * tile.queries;
   const TileLayout layout(rows, tile.head_dim);
   float* q = scratch + layout.q;
@@ -191,7 +216,7 @@ void Attend(const AttentionTile& tile, const KvRows& keys, const KvRows& values,
   const int64_t last = *high;
   for (int64_t begin = std::max<int64_t>(0, *low - tile.window + 1); begin <= last; begin += kTileKeys) {
     const int64_t end = std::min(last + 1, begin + kTileKeys);
-    LoadBlock(tile, keys, values, begin, end, layout, scratch);
+    LoadBlock<Element>(tile, keys, values, begin, end, layout, scratch);
     for (int64_t strip = 0; strip < layout.rows; strip += kStripRows) {
       Seen seen[kStripRows];
       int64_t depth = 0;  // keys that the strip sees, counted from the block's first
@@ -216,6 +241,10 @@ void Attend(const AttentionTile& tile, const KvRows& keys, const KvRows& values,
     float* dst = tile.out + row / tile.queries * tile.token_stride + row % tile.queries * tile.head_dim;
     for (int64_t x = 0; x < tile.head_dim; ++x) dst[x] = out[row * layout.width + x] * inverse;
   }
+}
+
+void Attend(const AttentionTile& tile, const KvRows& keys, const KvRows& values, float* scratch) {
+  DispatchKvElement(keys.dtype(), [&](auto type) { AttendElements<decltype(type)>(tile, keys, values, scratch); });
 }
 
 }  // namespace HWY_NAMESPACE

@@ -2,7 +2,8 @@
 //
 // The query heads of all its tokens meet a block of keys together, as two dense products with the online softmax of
 // attention.h between them: scores [rows, keys] = q K^T, out [rows, head_dim] += weights V. So a key is loaded once per
-// tile, not once per token. A row is one query head of one token; rows see their own part of a block.
+// tile, not once per token; 8-bit elements become floats then. A row is one query head of one token; rows see their own
+// part of a block.
 #pragma once
 
 #include <cstdint>

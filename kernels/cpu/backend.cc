@@ -7,7 +7,7 @@ namespace switchyard {
 
 std::unique_ptr<Backend> CreateCpuBackend(const CpuBackendOptions& options) {
   if (options.reference) return std::make_unique<ReferenceBackend>();
-  return std::make_unique<FastBackend>(options.num_threads, options.bf16_activations);
+  return std::make_unique<FastBackend>(options);
 }
 
 }  // namespace switchyard

@@ -24,7 +24,8 @@ void Bf16Gemm::RoundRow(const float* row, int64_t columns, int64_t depth, uint16
 }
 
 void Bf16Gemm::MultiplyPanel(const Product& product, int64_t panel, int worker) {
-  const auto [out_features, in_features, dtype] = product.weight->spec();
+  const int64_t out_features = product.weight->spec().out_features;
+  const int64_t in_features = product.weight->spec().in_features;
   const int64_t depth = Depth(in_features);
   uint16_t* weights = workspaces_[worker].panel.Get(depth * kColumns);
   float* block = workspaces_[worker].block.Get(OneDnnGemm::kLargeBlock * kColumns);

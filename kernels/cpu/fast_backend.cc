@@ -8,32 +8,23 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/norm.h"
 #include "kernels/cpu/op_checks.h"
-#include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/packed_weights.h"
 #include "kernels/cpu/rope.h"
 #include "kernels/cpu/router.h"
 #include "kernels/cpu/sampling.h"
 
 namespace switchyard {
 
-namespace {
-
-std::unique_ptr<Bf16Gemm> CreateBf16Gemm(ThreadPool& pool, std::string& note) {
-  absl::StatusOr<std::unique_ptr<Bf16Gemm>> gemm = Bf16Gemm::Create(pool);
-  note = gemm.ok() ? ", bfloat16 activations" : absl::StrCat(", float32 activations: ", gemm.status().message());
-  return gemm.ok() ? *std::move(gemm) : nullptr;
-}
-
-}  // namespace
-
-FastBackend::FastBackend(int num_threads, bool bf16_activations)
-    : pool_(num_threads),
-      bf16_(bf16_activations ? CreateBf16Gemm(pool_, bf16_note_) : nullptr),
+FastBackend::FastBackend(const CpuBackendOptions& options)
+    : pool_(options.num_threads),
+      products_(pool_, {.bf16_activations = options.bf16_activations, .int8_activations = options.int8_activations}),
       attention_(pool_),
-      experts_(pool_, bf16_.get()) {}
+      experts_(pool_, products_) {}
 
 std::string FastBackend::Description() const {
   const int threads = pool_.num_threads();
-  return absl::StrCat("cpu ", VectorTargetName(), ", ", threads, threads == 1 ? " thread" : " threads", bf16_note_);
+  return absl::StrCat("cpu ", VectorTargetName(), ", ", threads, threads == 1 ? " thread" : " threads",
+                      products_.note());
 }
 
 int64_t FastBackend::RowGrain(int64_t rows, int64_t row_elements) const {
@@ -42,7 +33,7 @@ int64_t FastBackend::RowGrain(int64_t rows, int64_t row_elements) const {
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> FastBackend::CreateMatrix(const MatrixSpec& spec) {
-  return PackedMatrix::Create(spec);
+  return CreatePackedMatrix(spec);
 }
 
 absl::StatusOr<std::unique_ptr<ExpertWeights>> FastBackend::CreateExperts(const ExpertWeightsSpec& spec) {
@@ -55,7 +46,7 @@ void FastBackend::EmbedTokens(const Matrix& table, ConstTensorView ids, TensorVi
   float* dst = out.As<float>().data();
   for (size_t t = 0; t < rows.size(); ++t) {
     CHECK(rows[t] >= 0 && rows[t] < table.spec().out_features);
-    PackedMatrix::From(table).UnpackRow(rows[t], dst + t * table.spec().in_features);
+    UnpackRow(table, rows[t], dst + t * table.spec().in_features);
   }
 }
 
@@ -84,46 +75,12 @@ void FastBackend::AddRmsNorm(ConstTensorView delta, ConstTensorView weight, floa
 
 void FastBackend::Linear(ConstTensorView x, const Matrix& weight, TensorView y) {
   CheckLinear(x, weight, y);
-  if (bf16_ != nullptr && Bf16Gemm::Suits(x.dim(0), weight.spec())) {
-    LinearBf16(x, PackedMatrix::From(weight), y);
-  } else {
-    LinearFloat32(x, PackedMatrix::From(weight), y);
-  }
-}
-
-void FastBackend::LinearBf16(ConstTensorView x, const PackedMatrix& weight, TensorView y) {
-  const int64_t rows = x.dim(0);
   const int64_t columns = weight.spec().in_features;
   const float* source = x.As<float>().data();
-  uint16_t* rounded = rounded_rows_.Get(Bf16Gemm::RoundedSize(rows, columns));
-  const int64_t blocks = Bf16Gemm::NumBlocks(rows);
-  pool_.ParallelFor(blocks, RowGrain(blocks, Bf16Gemm::kBlockRows * columns), [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      Bf16Gemm::RoundBlock(
-          rows, block, columns, [&](int64_t row) { return source + row * columns; }, rounded);
-    }
-  });
-  const Bf16Gemm::Product product{.x = rounded, .rows = rows, .weight = &weight, .y = y.As<float>().data()};
-  bf16_->Multiply({&product, 1});
-}
-
-void FastBackend::LinearFloat32(ConstTensorView x, const PackedMatrix& weight, TensorView y) {
-  const int64_t rows = x.dim(0);
-  if (rows == 0) return;
-  const int64_t columns = weight.spec().in_features;
-  const float* source = x.As<float>().data();
-  float* packed = packed_rows_.Get(PackedRowsSize(rows, columns));
-  pool_.ParallelFor(NumTiles(rows), RowGrain(NumTiles(rows), kTileRows * columns), [&](int64_t begin, int64_t end) {
-    for (int64_t tile = begin; tile < end; ++tile) {
-      PackTile(
-          rows, tile, columns, [&](int64_t row) { return source + row * columns; }, packed);
-    }
-  });
-  const int64_t groups = weight.num_groups();
-  const int64_t smallest = std::max<int64_t>(1, 65536 / (PackedMatrix::kGroupRows * std::max<int64_t>(1, columns)));
-  pool_.ParallelFor(groups, pool_.Grain(groups, smallest), [&](int64_t begin, int64_t end) {
-    MultiplyGroups(packed, rows, weight, begin, end, y.As<float>().data());
-  });
+  const RowProduct product = {.weight = &weight, .rows = x.dim(0)};
+  products_.Run(
+      {&product, product.rows == 0 ? size_t{0} : size_t{1}}, [&](int64_t row) { return source + row * columns; },
+      y.As<float>().data());
 }
 
 void FastBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSpec& rope, const AttentionIndex& index,
@@ -134,8 +91,8 @@ void FastBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSpec& r
                       index,
                       qkv.As<float>().data(),
                       q_out.As<float>().data(),
-                      KvRows(pages.k, index.page_table),
-                      KvRows(pages.v, index.page_table)};
+                      KvRows(pages.k, pages.k_scales, index.page_table),
+                      KvRows(pages.v, pages.v_scales, index.page_table)};
   pool_.ParallelFor(qkv.dim(0), RowGrain(qkv.dim(0), qkv.row_elements()),
                     [&](int64_t begin, int64_t end) { RopeAppendTokens(task, begin, end); });
 }
@@ -151,7 +108,11 @@ void FastBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix&
   CheckRoute(spec, x, router, num_valid, out);
   const int64_t tokens = x.dim(0);
   float* logits = router_logits_.Get(tokens * spec.num_experts);
-  LinearFloat32(x, PackedMatrix::From(router), TensorView(logits, DType::kFloat32, {tokens, spec.num_experts}));
+  const float* source = x.As<float>().data();
+  const RowProduct product = {.weight = &router, .rows = tokens};
+  products_.RunFloat32(
+      {&product, tokens == 0 ? size_t{0} : size_t{1}}, [&](int64_t row) { return source + row * x.row_elements(); },
+      logits);
   for (int64_t t = 0; t < tokens; ++t) {
     SelectExperts(spec, logits + t * spec.num_experts, out.experts.As<int32_t>().data() + t * spec.top_k,
                   out.weights.As<float>().data() + t * spec.top_k);

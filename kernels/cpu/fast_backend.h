@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/bf16_gemm.h"
 #include "kernels/cpu/grouped_gemm.h"
 #include "kernels/cpu/paged_attention.h"
 #include "kernels/cpu/reference_backend.h"
+#include "kernels/cpu/row_products.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 
@@ -17,8 +17,8 @@ namespace switchyard {
 
 class FastBackend final : public ReferenceBackend {
  public:
-  // As CpuBackendOptions.
-  FastBackend(int num_threads, bool bf16_activations);
+  // options.reference is not looked at.
+  explicit FastBackend(const CpuBackendOptions& options);
 
   std::string Description() const override;
 
@@ -47,18 +47,13 @@ class FastBackend final : public ReferenceBackend {
   std::vector<ScoredToken> Score(ConstTensorView logits, std::span<const ScoringRow> rows) override;
 
  private:
-  void LinearFloat32(ConstTensorView x, const PackedMatrix& weight, TensorView y);
-  void LinearBf16(ConstTensorView x, const PackedMatrix& weight, TensorView y);
   // Elements worth a range of their own: waking a thread costs about as much as streaming these.
   int64_t RowGrain(int64_t rows, int64_t row_elements) const;
 
   ThreadPool pool_;
-  std::string bf16_note_;           // for Description; empty where it was not asked for
-  std::unique_ptr<Bf16Gemm> bf16_;  // null: float32 throughout
+  RowProducts products_;
   PagedAttentionRunner attention_;
   GroupedExperts experts_;
-  Scratch<float> packed_rows_;
-  Scratch<uint16_t> rounded_rows_;
   Scratch<float> router_logits_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -14,11 +15,14 @@ namespace switchyard {
 // INVALID_ARGUMENT names the specification, or the rows that do not fit it.
 absl::Status ValidateMatrixSpec(const MatrixSpec& spec);
 absl::Status ValidateRows(const MatrixSpec& spec, int64_t row_begin, ConstTensorView rows);
+absl::Status ValidateCodes(const MatrixSpec& spec, int64_t row_begin, ConstTensorView codes);
+absl::Status ValidateScales(const MatrixSpec& spec, int64_t row_begin, const GroupScales& scales);
+absl::Status ValidateColumnOrder(const MatrixSpec& spec, std::span<const int32_t> order);
 
 // `count` elements of `dtype` (kBFloat16, kFloat16, kFloat32) as float32.
 void ConvertToFloat(const void* in, DType dtype, int64_t count, float* out);
 
-// Rows [out_features, in_features] of spec().dtype, dense.
+// Rows [out_features, in_features] of spec().dtype; or codes, scales in float32 and zeros, row by row.
 class HostMatrix final : public Matrix {
  public:
   static absl::StatusOr<std::unique_ptr<HostMatrix>> Create(const MatrixSpec& spec);
@@ -26,18 +30,24 @@ class HostMatrix final : public Matrix {
   static const HostMatrix& From(const Matrix& matrix) { return static_cast<const HostMatrix&>(matrix); }
 
   const MatrixSpec& spec() const override { return spec_; }
-  size_t bytes() const override { return buffer_.bytes(); }
+  size_t bytes() const override { return buffer_.bytes() + scales_.bytes() + zeros_.bytes() + order_.bytes(); }
   absl::Status Fill(int64_t row_begin, ConstTensorView rows) override;
+  absl::Status FillCodes(int64_t row_begin, ConstTensorView codes) override;
+  absl::Status FillScales(int64_t row_begin, const GroupScales& scales) override;
+  absl::Status FillColumnOrder(std::span<const int32_t> order) override;
   absl::Status FillRandom(uint64_t seed, float deviation) override { return FillRandomRows(*this, seed, deviation); }
 
-  // One row as float32, out [in_features].
+  // One row as float32 in the order of the input features, out [in_features].
   void ConvertRow(int64_t row, float* out) const;
 
  private:
-  HostMatrix(const MatrixSpec& spec, Buffer buffer) : spec_(spec), buffer_(std::move(buffer)) {}
+  explicit HostMatrix(const MatrixSpec& spec) : spec_(spec) {}
 
   const MatrixSpec spec_;
-  const Buffer buffer_;
+  Buffer buffer_;  // rows, or codes uint8 [out_features, CodeBytes]
+  Buffer scales_;  // float32 [out_features, groups]
+  Buffer zeros_;   // uint8 [out_features, groups]
+  Buffer order_;   // int32 [in_features]
 };
 
 class HostExpertWeights final : public ExpertWeights {

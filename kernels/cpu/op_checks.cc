@@ -43,10 +43,17 @@ void CheckAttentionIndex(const AttentionIndex& index, int64_t tokens) {
 }
 
 void CheckKvPages(const AttentionSpec& attention, const KvPages& pages) {
-  CheckFloats(pages.k);
-  CheckFloats(pages.v);
+  CHECK(pages.k.dtype() == pages.v.dtype());
   CHECK_EQ(pages.k.shape().rank(), 4);
   CHECK(pages.k.shape() == pages.v.shape());
+  if (pages.k.dtype() != DType::kFloat32) {
+    CHECK(pages.k.dtype() == DType::kFloat8E4M3 || pages.k.dtype() == DType::kInt8);
+    const Shape scales = {pages.k.dim(0), pages.k.dim(1), pages.k.dim(2)};
+    for (const TensorView* tensor : {&pages.k_scales, &pages.v_scales}) {
+      CheckFloats(*tensor);
+      CHECK(tensor->shape() == scales);
+    }
+  }
   CHECK_EQ(pages.k.dim(1), attention.num_kv_heads);
   CHECK_EQ(pages.k.dim(3), attention.head_dim);
   CHECK_GT(attention.num_kv_heads, 0);

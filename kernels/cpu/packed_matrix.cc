@@ -44,17 +44,4 @@ void PackedMatrix::UnpackRow(int64_t row, float* out) const {
   }
 }
 
-absl::StatusOr<std::unique_ptr<PackedExpertWeights>> PackedExpertWeights::Create(const ExpertWeightsSpec& spec) {
-  std::unique_ptr<PackedExpertWeights> experts(new PackedExpertWeights(spec));
-  for (int64_t e = 0; e < spec.num_experts; ++e) {
-    auto gate_up = PackedMatrix::Create({2 * spec.intermediate_size, spec.hidden_size, spec.dtype});
-    if (!gate_up.ok()) return gate_up.status();
-    auto down = PackedMatrix::Create({spec.hidden_size, spec.intermediate_size, spec.dtype});
-    if (!down.ok()) return down.status();
-    experts->gate_up_.push_back(*std::move(gate_up));
-    experts->down_.push_back(*std::move(down));
-  }
-  return experts;
-}
-
 }  // namespace switchyard

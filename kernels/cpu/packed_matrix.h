@@ -7,7 +7,6 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/cpu/random_weights.h"
@@ -24,7 +23,7 @@ class PackedMatrix final : public Matrix {
   static constexpr int64_t NumChunks(int64_t columns) { return (columns + kChunk - 1) / kChunk; }
 
   static absl::StatusOr<std::unique_ptr<PackedMatrix>> Create(const MatrixSpec& spec);
-  // What every Matrix of the fast CPU backend is.
+  // What every dense Matrix of the fast CPU backend is.
   static const PackedMatrix& From(const Matrix& matrix) { return static_cast<const PackedMatrix&>(matrix); }
 
   const MatrixSpec& spec() const override { return spec_; }
@@ -48,27 +47,6 @@ class PackedMatrix final : public Matrix {
 
   const MatrixSpec spec_;
   const Buffer buffer_;
-};
-
-class PackedExpertWeights final : public ExpertWeights {
- public:
-  static absl::StatusOr<std::unique_ptr<PackedExpertWeights>> Create(const ExpertWeightsSpec& spec);
-  static const PackedExpertWeights& From(const ExpertWeights& experts) {
-    return static_cast<const PackedExpertWeights&>(experts);
-  }
-
-  const ExpertWeightsSpec& spec() const override { return spec_; }
-  Matrix& gate_up(int64_t local_expert) override { return *gate_up_.at(local_expert); }
-  Matrix& down(int64_t local_expert) override { return *down_.at(local_expert); }
-  const PackedMatrix& gate_up(int64_t local_expert) const { return *gate_up_.at(local_expert); }
-  const PackedMatrix& down(int64_t local_expert) const { return *down_.at(local_expert); }
-
- private:
-  explicit PackedExpertWeights(const ExpertWeightsSpec& spec) : spec_(spec) {}
-
-  const ExpertWeightsSpec spec_;
-  std::vector<std::unique_ptr<PackedMatrix>> gate_up_;
-  std::vector<std::unique_ptr<PackedMatrix>> down_;
 };
 
 }  // namespace switchyard

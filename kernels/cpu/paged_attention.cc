@@ -35,8 +35,8 @@ void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIn
   const int64_t head_dim = attention.head_dim;
   const float scale = attention.scale;
   const std::optional<int64_t> sliding_window = attention.sliding_window;
-  const KvRows keys(pages.k, index.page_table);
-  const KvRows values(pages.v, index.page_table);
+  const KvRows keys(pages.k, pages.k_scales, index.page_table);
+  const KvRows values(pages.v, pages.v_scales, index.page_table);
   const int64_t queries = num_heads / num_kv_heads;
   const int64_t window = sliding_window.value_or(std::numeric_limits<int32_t>::max());
   Assign(index, queries);

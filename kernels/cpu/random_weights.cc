@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numbers>
+#include <numeric>
 #include <vector>
 
 #include "kernels/cpu/float_convert.h"
@@ -33,10 +34,76 @@ void Store(DType dtype, float value, void* data, int64_t i) {
   }
 }
 
-}  // namespace
+// Deviation of codes 1 to 15, and 1 to 255, about their middle; and of NF4's 15 upper values.
+constexpr float kInt4Deviation = 4.32f;
+constexpr float kInt8Deviation = 73.6f;
+constexpr float kNf4Deviation = 0.48f;
 
-absl::Status FillRandomRows(Matrix& matrix, uint64_t seed, float deviation) {
-  const auto [out_features, in_features, dtype] = matrix.spec();
+absl::Status FillRandomCodes(Matrix& matrix, uint64_t seed) {
+  const MatrixSpec& spec = matrix.spec();
+  const int64_t row_bytes = spec.quantization.CodeBytes(spec.in_features);
+  const bool is_byte = spec.quantization.bits() == 8;
+  std::vector<uint8_t> codes(static_cast<size_t>(row_bytes));
+  for (int64_t row = 0; row < spec.out_features; ++row) {
+    PhiloxCounter bits = {};
+    for (int64_t i = 0; i < row_bytes; ++i) {
+      const auto quad = static_cast<uint64_t>((row * row_bytes + i) / 4);
+      if (i % 4 == 0) {
+        bits =
+            Philox4x32({static_cast<uint32_t>(quad), static_cast<uint32_t>(quad >> 32), static_cast<uint32_t>(row), 1},
+                       {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+      }
+      const uint32_t word = bits[static_cast<size_t>(i % 4)];
+      const uint32_t low = 1 + (word >> 8) % 15;
+      const uint32_t high = 1 + (word >> 20) % 15;
+      codes[static_cast<size_t>(i)] = static_cast<uint8_t>(is_byte ? 1 + (word >> 8) % 255 : low | high << 4);
+    }
+    absl::Status status = matrix.FillCodes(row, ConstTensorView(codes.data(), DType::kUInt8, {1, row_bytes}));
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FillEqualScales(Matrix& matrix, float deviation) {
+  const MatrixSpec& spec = matrix.spec();
+  const Quantization& quantization = spec.quantization;
+  const int64_t groups = quantization.NumGroups(spec.in_features);
+  const float unit = quantization.format == WeightFormat::kNf4    ? kNf4Deviation
+                     : quantization.format == WeightFormat::kInt4 ? kInt4Deviation
+                                                                  : kInt8Deviation;
+  // Exact in whatever type a backend keeps scales in.
+  const float scale = FloatFromFloat16(Float16FromFloat(deviation / unit));
+  const std::vector<float> values(static_cast<size_t>(groups), scale);
+  const std::vector<uint8_t> zeros(static_cast<size_t>(groups), static_cast<uint8_t>(quantization.default_zero()));
+  const std::vector<uint8_t> ones(static_cast<size_t>(groups), 255);  // DynamicMap()[255] is 1
+  const std::vector<float> nested(static_cast<size_t>(NumNestedScales(groups)), scale);
+  const auto change = static_cast<int32_t>(kNestedBlock);
+  const float offset = 0.0f;
+  GroupScales row = {.num_rows = 1, .values = values};
+  if (quantization.has_zeros) row.zeros = zeros;
+  if (quantization.double_quantized) {
+    row.nested = {.codes = ones, .scales = nested, .change = {&change, 1}, .offsets = {&offset, 1}};
+  }
+  for (int64_t i = 0; i < spec.out_features; ++i) {
+    absl::Status status = matrix.FillScales(i, row);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FillQuantized(Matrix& matrix, uint64_t seed, float deviation) {
+  absl::Status status = FillRandomCodes(matrix, seed);
+  if (status.ok()) status = FillEqualScales(matrix, deviation);
+  if (!status.ok() || !matrix.spec().quantization.reordered) return status;
+  std::vector<int32_t> order(static_cast<size_t>(matrix.spec().in_features));
+  std::iota(order.begin(), order.end(), 0);
+  return matrix.FillColumnOrder(order);
+}
+
+absl::Status FillDense(Matrix& matrix, uint64_t seed, float deviation) {
+  const int64_t out_features = matrix.spec().out_features;
+  const int64_t in_features = matrix.spec().in_features;
+  const DType dtype = matrix.spec().dtype;
   constexpr int64_t kBlockRows = 2;                    // an even number of elements, so that pairs do not cross blocks
   std::vector<float> block(kBlockRows * in_features);  // wide enough for either type
   for (int64_t row = 0; row < out_features; row += kBlockRows) {
@@ -50,6 +117,13 @@ absl::Status FillRandomRows(Matrix& matrix, uint64_t seed, float deviation) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status FillRandomRows(Matrix& matrix, uint64_t seed, float deviation) {
+  return matrix.spec().quantization.is_dense() ? FillDense(matrix, seed, deviation)
+                                               : FillQuantized(matrix, seed, deviation);
 }
 
 }  // namespace switchyard

@@ -30,8 +30,9 @@ void ReferenceBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSp
                                     ConstTensorView qkv, TensorView q_out, const KvPages& pages) {
   CheckRopeAppendKv(attention, rope, index, qkv, q_out, pages);
   const auto [num_heads, num_kv_heads, head_dim, scale, window] = attention;
-  const KvRows keys(pages.k, index.page_table);
-  const KvRows values(pages.v, index.page_table);
+  const KvRows keys(pages.k, pages.k_scales, index.page_table);
+  const KvRows values(pages.v, pages.v_scales, index.page_table);
+  std::vector<float> turned(head_dim);
   for (int64_t t = 0; t < qkv.dim(0); ++t) {
     const int32_t position = index.positions.As<int32_t>()[t];
     const int32_t sequence = index.token_sequence.As<int32_t>()[t];
@@ -43,8 +44,9 @@ void ReferenceBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSp
       Rotate(rope, position, q + h * head_dim, head_dim, q_out.As<float>().data() + (t * num_heads + h) * head_dim);
     }
     for (int64_t h = 0; h < num_kv_heads; ++h) {
-      Rotate(rope, position, k + h * head_dim, head_dim, keys.At(sequence, h, position));
-      std::copy_n(v + h * head_dim, head_dim, values.At(sequence, h, position));
+      Rotate(rope, position, k + h * head_dim, head_dim, turned.data());
+      WriteKvRow(turned.data(), keys, keys.At(sequence, h, position));
+      WriteKvRow(v + h * head_dim, values, values.At(sequence, h, position));
     }
   }
 }
@@ -53,8 +55,9 @@ void ReferenceBackend::PagedAttention(const AttentionSpec& attention, const Atte
                                       const KvPages& pages, TensorView out) {
   CheckPagedAttention(attention, index, q, pages, out);
   const auto [num_heads, num_kv_heads, head_dim, scale, window] = attention;
-  const KvRows keys(pages.k, index.page_table);
-  const KvRows values(pages.v, index.page_table);
+  const KvRows keys(pages.k, pages.k_scales, index.page_table);
+  const KvRows values(pages.v, pages.v_scales, index.page_table);
+  std::vector<float> row(head_dim);
   for (int64_t t = 0; t < q.dim(0); ++t) {
     const int64_t position = index.positions.As<int32_t>()[t];
     const int32_t sequence = index.token_sequence.As<int32_t>()[t];
@@ -68,9 +71,9 @@ void ReferenceBackend::PagedAttention(const AttentionSpec& attention, const Atte
       const float* query = q.As<float>().data() + (t * num_heads + h) * head_dim;
       std::vector<double> score;
       for (int64_t p = first; p <= position; ++p) {
-        const float* key = keys.At(sequence, kv_head, p);
+        ReadKvRow(keys, keys.At(sequence, kv_head, p), row.data());
         double dot = 0;
-        for (int64_t d = 0; d < head_dim; ++d) dot += static_cast<double>(query[d]) * key[d];
+        for (int64_t d = 0; d < head_dim; ++d) dot += static_cast<double>(query[d]) * row[d];
         score.push_back(dot * scale);
       }
       const double largest = *std::max_element(score.begin(), score.end());
@@ -78,8 +81,8 @@ void ReferenceBackend::PagedAttention(const AttentionSpec& attention, const Atte
       for (double& s : score) sum += s = std::exp(s - largest);
       std::vector<double> mixed(head_dim, 0.0);
       for (int64_t p = first; p <= position; ++p) {
-        const float* value = values.At(sequence, kv_head, p);
-        for (int64_t d = 0; d < head_dim; ++d) mixed[d] += score[p - first] / sum * value[d];
+        ReadKvRow(values, values.At(sequence, kv_head, p), row.data());
+        for (int64_t d = 0; d < head_dim; ++d) mixed[d] += score[p - first] / sum * row[d];
       }
       std::copy(mixed.begin(), mixed.end(), out.As<float>().data() + (t * num_heads + h) * head_dim);
     }

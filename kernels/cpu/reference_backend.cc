@@ -67,7 +67,8 @@ void ReferenceBackend::AddRmsNorm(ConstTensorView delta, ConstTensorView weight,
 
 void ReferenceBackend::Linear(ConstTensorView x, const Matrix& weight, TensorView y) {
   CheckLinear(x, weight, y);
-  const auto [out_features, in_features, dtype] = weight.spec();
+  const int64_t out_features = weight.spec().out_features;
+  const int64_t in_features = weight.spec().in_features;
   std::vector<float> w(in_features);
   for (int64_t o = 0; o < out_features; ++o) {
     HostMatrix::From(weight).ConvertRow(o, w.data());

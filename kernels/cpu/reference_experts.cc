@@ -13,7 +13,8 @@ namespace {
 
 // Products of every row of `weight` with x [in_features].
 std::vector<double> Multiply(const HostMatrix& weight, const double* x) {
-  const auto [out_features, in_features, dtype] = weight.spec();
+  const int64_t out_features = weight.spec().out_features;
+  const int64_t in_features = weight.spec().in_features;
   std::vector<float> row(in_features);
   std::vector<double> y(out_features, 0.0);
   for (int64_t o = 0; o < out_features; ++o) {
@@ -62,7 +63,9 @@ void ReferenceBackend::Route(const RouterSpec& spec, ConstTensorView x, const Ma
 void ReferenceBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& args) {
   CheckRunExperts(experts, args);
   const HostExpertWeights& host = HostExpertWeights::From(experts);
-  const auto [num_experts, hidden, intermediate, dtype] = experts.spec();
+  const int64_t num_experts = experts.spec().num_experts;
+  const int64_t hidden = experts.spec().hidden_size;
+  const int64_t intermediate = experts.spec().intermediate_size;
   const int64_t top_k = args.slots.row_elements();
   for (int64_t n = 0; n < args.rows.dim(0); ++n) {
     const float* row = args.rows.As<float>().data() + n * hidden;

@@ -2,7 +2,7 @@
 //
 // A tile holds rows of kDim elements of a 16-bit type (kDim: 64, 128 or 256, head_dim padded with zeros) in chunks of
 // 16 bytes. Chunk c of row r lies at place c ^ (r % 8), so that the eight rows of one ldmatrix matrix lie in different
-// banks.
+// banks. Tiles of 8-bit elements are alike (kv_elements.cuh has what is peculiar to them).
 //
 // A warp owns kTiles * 16 rows of queries. With g = lane / 4 and t = lane % 4 a lane holds of every m16n8k16 result
 // rows g and g + 8, columns 2t and 2t + 1; "row r" of a lane below means row g + 8 r.
@@ -32,6 +32,12 @@ __device__ __forceinline__ int TileOffset(int row, int pair, int half) {
   return row * kDim + ((2 * pair) ^ (half ^ (row & 7))) * kChunkElements;
 }
 
+// Of the first element of a chunk of 16, in a tile of 8-bit elements. Two rows of 64 share the banks of one of 128.
+template <int kDim>
+__device__ __forceinline__ int ByteTileOffset(int row, int chunk) {
+  return row * kDim + (chunk ^ (kDim == 64 ? row >> 1 & 3 : row & 7)) * 16;
+}
+
 // Finds rows of keys and values of one sequence and one kv head in the pages.
 struct PagedRows {
   const int32_t* pages;  // of the sequence
@@ -49,19 +55,22 @@ struct PagedRows {
 };
 
 // Starts to copy kRows (at most 32, a multiple of 8) rows of `source` to a tile; lane i < kRows of the warp names the
-// source of row i, negative for a row of zeros. Elements from head_dim on become zero.
+// source of row i, negative for a row of zeros. Elements from head_dim on become zero; a chunk lies within it or
+// beyond.
 template <int kRows, int kDim, typename T>
 __device__ __forceinline__ void CopyRowsAsync(const T* source, int lane_row, int head_dim, T* tile) {
-  constexpr int kChunks = kDim / kChunkElements;
+  constexpr int kRowChunkElements = 16 / sizeof(T);
+  constexpr int kChunks = kDim / kRowChunkElements;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
 #pragma unroll 4  // more would cost the registers that hold sums
   for (int i = 0; i < kRows * kChunks / kWarpSize; ++i) {
     const int row = (i * kWarpSize + lane) / kChunks;
     const int chunk = (i * kWarpSize + lane) % kChunks;
     const int source_row = __shfl_sync(kFullWarp, lane_row, row);
-    const bool valid = source_row >= 0 && chunk * kChunkElements < head_dim;
-    const int64_t offset = valid ? static_cast<int64_t>(source_row) * head_dim + chunk * kChunkElements : 0;
-    CpAsync16(tile + TileOffset<kDim>(row, chunk), source + offset, valid);
+    const bool valid = source_row >= 0 && chunk * kRowChunkElements < head_dim;
+    const int64_t offset = valid ? static_cast<int64_t>(source_row) * head_dim + chunk * kRowChunkElements : 0;
+    const int place = sizeof(T) == 1 ? ByteTileOffset<kDim>(row, chunk) : TileOffset<kDim>(row, chunk);
+    CpAsync16(tile + place, source + offset, valid);
   }
 }
 
@@ -96,6 +105,11 @@ __device__ __forceinline__ void MultiplyKeys(const T* queries, const T* keys, fl
   }
 }
 
+// Weights go into the product with the values as they are.
+struct PlainWeights {
+  __device__ __forceinline__ float operator()(float weight, int /*n*/, int /*c*/) const { return weight; }
+};
+
 // Queries' running softmax over the keys so far.
 template <int kTiles, int kDim>
 struct OnlineSoftmax {
@@ -114,10 +128,11 @@ struct OnlineSoftmax {
   }
 
   // Turns the scores of kKeys more keys (-infinity: not visible) into weights, as left operands of the product with
-  // the values, and brings what was summed before to the new maximum. scale_log2: the scale times log2(e).
-  template <int kKeys, typename T>
+  // the values, and brings what was summed before to the new maximum. scale_log2: the scale times log2(e). The operand
+  // is weigh(weight, n, c) for the keys of tile n, column 2t + c.
+  template <int kKeys, typename T, typename Weigh = PlainWeights>
   __device__ __forceinline__ void Update(float (&scores)[kTiles][kKeys / 8][4], float scale_log2,
-                                         uint32_t (&weights)[kTiles][kKeys / 16][4]) {
+                                         uint32_t (&weights)[kTiles][kKeys / 16][4], const Weigh& weigh = {}) {
     float correction[kTiles][2];
     bool maximum_moved = false;
 #pragma unroll
@@ -147,10 +162,12 @@ struct OnlineSoftmax {
       }
 #pragma unroll
       for (int k = 0; k < kKeys / 16; ++k) {
-        weights[i][k][0] = Pack2<T>(scores[i][2 * k][0], scores[i][2 * k][1]);
-        weights[i][k][1] = Pack2<T>(scores[i][2 * k][2], scores[i][2 * k][3]);
-        weights[i][k][2] = Pack2<T>(scores[i][2 * k + 1][0], scores[i][2 * k + 1][1]);
-        weights[i][k][3] = Pack2<T>(scores[i][2 * k + 1][2], scores[i][2 * k + 1][3]);
+#pragma unroll
+        for (int w = 0; w < 4; ++w) {
+          const int n = 2 * k + w / 2;
+          const float* pair = scores[i][n] + w % 2 * 2;
+          weights[i][k][w] = Pack2<T>(weigh(pair[0], n, 0), weigh(pair[1], n, 1));
+        }
       }
     }
     if (!__any_sync(kFullWarp, maximum_moved)) return;
@@ -182,6 +199,25 @@ struct OnlineSoftmax {
           MmaM16N8K16<T>(out[i][2 * n + 1], weights[i][k], second);
         }
       }
+    }
+  }
+
+  // Sums of row r in two neighbouring dimensions, the first of which is dim; n < kDim / 8. `kPairwise`: after
+  // AddByteValues.
+  struct Pair {
+    int dim;
+    float x;
+    float y;
+  };
+  template <bool kPairwise>
+  __device__ __forceinline__ Pair OutPair(int i, int n, int r) const {
+    const int t = static_cast<int>(threadIdx.x) % 4;
+    if constexpr (kPairwise) {
+      const int even = n - n % 2;
+      const int c = 2 * r + n % 2;
+      return {even * 8 + 4 * t + n % 2 * 2, out[i][even][c], out[i][even + 1][c]};
+    } else {
+      return {n * 8 + 2 * t, out[i][n][2 * r], out[i][n][2 * r + 1]};
     }
   }
 

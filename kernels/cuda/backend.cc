@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/graph.h"
+#include "kernels/cuda/quantized_weights.h"
 #include "kernels/cuda/status.h"
 
 namespace switchyard::cuda {
@@ -109,10 +110,13 @@ absl::StatusOr<std::unique_ptr<RecordedWork>> CudaBackend::Record(const std::fun
 absl::Status CudaBackend::Replay(RecordedWork& work) { return static_cast<Graph&>(work).Launch(stream_); }
 
 absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::CreateMatrix(const MatrixSpec& spec) {
+  if (!spec.quantization.is_dense()) return QuantizedDeviceMatrix::Create(spec, weights_);
   return DeviceMatrix::Create(spec, weights_);
 }
 
 absl::StatusOr<std::unique_ptr<ExpertWeights>> CudaBackend::CreateExperts(const ExpertWeightsSpec& spec) {
+  const bool is_dense = spec.gate_up.is_dense() && spec.down.is_dense();
+  if (!is_dense) return QuantizedDeviceExperts::Create(spec, weights_);
   return DeviceExpertWeights::Create(spec, weights_);
 }
 

@@ -4,6 +4,9 @@
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/op_checks.h"
 #include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/quantized_columns.h"
+#include "kernels/cuda/quantized_experts.h"
+#include "kernels/cuda/quantized_weights.h"
 #include "kernels/cuda/rope.h"
 #include "kernels/cuda/router.h"
 #include "kernels/cuda/rows.h"
@@ -14,6 +17,10 @@ void CudaBackend::EmbedTokens(const Matrix& table, ConstTensorView ids, TensorVi
   CheckType(ids, DType::kInt32);
   CheckType(out, DType::kFloat32);
   CHECK(out.shape() == (Shape{ids.num_elements(), table.spec().in_features}));
+  if (!table.spec().quantization.is_dense()) {
+    return cuda::EmbedQuantized(QuantizedDeviceMatrix::From(table).view(), ids.As<int32_t>().data(), out.dim(0),
+                                out.As<float>().data(), stream_);
+  }
   cuda::EmbedTokens(dtype_, DeviceMatrix::From(table).data(), ids.As<int32_t>().data(), out.dim(0), out.dim(1),
                     out.As<float>().data(), stream_);
 }
@@ -51,6 +58,18 @@ void CudaBackend::Linear(ConstTensorView x, const Matrix& weight, TensorView y) 
   CHECK_EQ(x.row_elements(), weight.spec().in_features);
   CHECK_EQ(y.row_elements(), weight.spec().out_features);
   CHECK_EQ(x.dim(0), y.dim(0));
+  if (!weight.spec().quantization.is_dense()) {
+    return QuantizedLinear({.dtype = dtype_,
+                            .y_dtype = y.dtype(),
+                            .num_rows = x.dim(0),
+                            .weight = QuantizedDeviceMatrix::From(weight).view(),
+                            .x = x.data(),
+                            .y = y.data(),
+                            .num_multiprocessors = num_multiprocessors_,
+                            .scratch = Scratch(layout_.gemm_workspace),
+                            .scratch_bytes = layout_.gemm_workspace.bytes},
+                           stream_);
+  }
   Note(gemm_->Multiply({.dtype = dtype_,
                         .y_dtype = y.dtype(),
                         .rows = x.dim(0),
@@ -77,10 +96,11 @@ void CudaBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSpec& r
   CheckType(qkv, dtype_);
   CheckType(q_out, dtype_);
   CheckIndex(index, qkv.dim(0));
-  CheckPages(attention, pages, dtype_);
+  const std::optional<DType> kv_dtype = CheckPages(attention, pages, dtype_);
   CHECK_EQ(qkv.row_elements(), (attention.num_heads + 2 * attention.num_kv_heads) * attention.head_dim);
   CHECK_EQ(q_out.num_elements(), qkv.dim(0) * attention.num_heads * attention.head_dim);
   cuda::RopeAppendKv({.dtype = dtype_,
+                      .kv_dtype = kv_dtype,
                       .num_tokens = qkv.dim(0),
                       .num_heads = attention.num_heads,
                       .num_kv_heads = attention.num_kv_heads,
@@ -96,7 +116,9 @@ void CudaBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSpec& r
                       .page_size = pages.k.dim(2),
                       .q_out = q_out.data(),
                       .k_pages = pages.k.data(),
-                      .v_pages = pages.v.data()},
+                      .v_pages = pages.v.data(),
+                      .k_scales = static_cast<float*>(pages.k_scales.data()),
+                      .v_scales = static_cast<float*>(pages.v_scales.data())},
                      stream_);
 }
 
@@ -105,10 +127,11 @@ void CudaBackend::PagedAttention(const AttentionSpec& attention, const Attention
   CheckType(q, dtype_);
   CheckType(out, dtype_);
   CheckIndex(index, q.dim(0));
-  CheckPages(attention, pages, dtype_);
+  const std::optional<DType> kv_dtype = CheckPages(attention, pages, dtype_);
   CHECK_EQ(q.num_elements(), q.dim(0) * attention.num_heads * attention.head_dim);
   CHECK_EQ(out.num_elements(), q.num_elements());
   cuda::PagedAttention({.dtype = dtype_,
+                        .kv_dtype = kv_dtype,
                         .num_tokens = q.dim(0),
                         .num_sequences = index.page_table.dim(0),
                         .num_heads = attention.num_heads,
@@ -125,6 +148,8 @@ void CudaBackend::PagedAttention(const AttentionSpec& attention, const Attention
                         .page_size = pages.k.dim(2),
                         .k_pages = pages.k.data(),
                         .v_pages = pages.v.data(),
+                        .k_scales = static_cast<const float*>(pages.k_scales.data()),
+                        .v_scales = static_cast<const float*>(pages.v_scales.data()),
                         .max_context = index.max_context,
                         .max_query_tokens = index.max_query_tokens,
                         .min_query_tokens = index.min_query_tokens,
@@ -138,6 +163,7 @@ void CudaBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix&
                         const RouterOutput& out) {
   CheckType(x, dtype_);
   CHECK_EQ(x.row_elements(), router.spec().in_features);
+  CHECK(router.spec().quantization.is_dense());
   CHECK_EQ(spec.num_experts, router.spec().out_features);
   CHECK_EQ(out.experts.num_elements(), x.dim(0) * spec.top_k);
   CHECK_EQ(out.weights.num_elements(), x.dim(0) * spec.top_k);
@@ -165,6 +191,23 @@ void CudaBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& arg
   CHECK(args.slots.shape() == args.weights.shape());
   CHECK_EQ(args.slots.dim(0), args.rows.dim(0));
   CHECK_EQ(args.rows.dim(1), experts.spec().hidden_size);
+  if (!experts.spec().gate_up.is_dense()) {
+    const QuantizedDeviceExperts& quantized = QuantizedDeviceExperts::From(experts);
+    return RunQuantizedExperts({.dtype = dtype_,
+                                .num_rows = args.rows.dim(0),
+                                .top_k = args.slots.dim(1),
+                                .num_local_experts = experts.spec().num_experts,
+                                .first_slot = args.first_slot,
+                                .rows = args.rows.data(),
+                                .slots = args.slots.As<int32_t>().data(),
+                                .weights = args.weights.As<float>().data(),
+                                .gate_up = quantized.gate_up_view(),
+                                .down = quantized.down_view(),
+                                .num_multiprocessors = num_multiprocessors_,
+                                .scratch = Scratch(layout_.experts),
+                                .out = args.out.data()},
+                               stream_);
+  }
   const DeviceExpertWeights& weights = DeviceExpertWeights::From(experts);
   cuda::RunExperts({.dtype = dtype_,
                     .num_rows = args.rows.dim(0),

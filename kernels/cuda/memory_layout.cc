@@ -3,22 +3,38 @@
 #include "kernels/check.h"
 #include "kernels/cuda/experts.h"
 #include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/quantized_matrix.h"
 #include "kernels/cuda/sampling.h"
 
 namespace switchyard::cuda {
 
+namespace {
+
+// From one matrix of several to the next.
+size_t MatrixStride(const MatrixSpec& spec, DType stored) {
+  if (spec.quantization.is_dense()) return MatrixBytes(spec, stored);
+  return MakeQuantizedLayout(spec.quantization, spec.out_features, spec.in_features).bytes;
+}
+
+size_t ExpertMatricesBytes(const MatrixSpec& spec, int64_t num_experts, DType stored) {
+  if (spec.quantization.is_dense()) return static_cast<size_t>(num_experts) * MatrixBytes(spec, stored);
+  return QuantizedBytes(spec.quantization, spec.out_features, spec.in_features, num_experts);
+}
+
+}  // namespace
+
 size_t MatrixBytes(const MatrixSpec& spec, DType stored) {
+  if (!spec.quantization.is_dense()) {
+    return QuantizedBytes(spec.quantization, spec.out_features, spec.in_features, 1);
+  }
   return static_cast<size_t>(spec.out_features) * static_cast<size_t>(spec.in_features) * SizeOf(stored);
 }
 
 ExpertLayout MakeExpertLayout(const ExpertWeightsSpec& spec, DType stored) {
-  const size_t experts = static_cast<size_t>(spec.num_experts);
-  const size_t matrix =
-      static_cast<size_t>(spec.intermediate_size) * static_cast<size_t>(spec.hidden_size) * SizeOf(stored);
-  return {.gate_up_bytes = experts * 2 * matrix,
-          .down_bytes = experts * matrix,
-          .gate_up_expert_bytes = 2 * matrix,
-          .down_expert_bytes = matrix};
+  return {.gate_up_bytes = ExpertMatricesBytes(spec.gate_up_spec(), spec.num_experts, stored),
+          .down_bytes = ExpertMatricesBytes(spec.down_spec(), spec.num_experts, stored),
+          .gate_up_expert_bytes = MatrixStride(spec.gate_up_spec(), stored),
+          .down_expert_bytes = MatrixStride(spec.down_spec(), stored)};
 }
 
 size_t ExpertWeightsBytes(const ExpertWeightsSpec& spec, DType stored) {

@@ -16,13 +16,14 @@ namespace switchyard::cuda {
 constexpr size_t kAlignment = 256;
 constexpr size_t AlignedBytes(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// What a matrix [out_features, in_features] holds, in `stored`, whatever the checkpoint's type. Not yet aligned.
+// What a matrix [out_features, in_features] holds: where dense in `stored`, whatever the checkpoint's type; where
+// quantised what quantized_matrix.h says. Not yet aligned.
 size_t MatrixBytes(const MatrixSpec& spec, DType stored);
 
-// The experts of one layer are two allocations, each dense over all experts.
+// The experts of one layer are two allocations, in each of which they follow each other evenly spaced.
 struct ExpertLayout {
-  size_t gate_up_bytes = 0;         // [num_experts, 2 * intermediate, hidden]
-  size_t down_bytes = 0;            // [num_experts, hidden, intermediate]
+  size_t gate_up_bytes = 0;         // [num_experts, 2 * intermediate, hidden]; where quantised a table at the end
+  size_t down_bytes = 0;            // [num_experts, hidden, intermediate]; the same
   size_t gate_up_expert_bytes = 0;  // from one expert to the next
   size_t down_expert_bytes = 0;
 };

@@ -10,13 +10,15 @@
 //            load. Bound: memory, 2 * context * kv_heads * head_dim elements per sequence.
 //   prefill  sequences with more. Tiles of queries over tiles of keys on the tensor cores.
 //            Bound: arithmetic, 4 * heads * head_dim operations per query and visible key.
-// head_dim is a multiple of 8, at most 256; num_kv_heads divides num_heads; page_size >= 1; the pages hold fewer than
-// 2^31 rows of head_dim elements. q, out, the pages and the scratch are aligned to 16 bytes. The tokens of one sequence
-// are consecutive, in the step as well as in their positions.
+// Keys and values of 8 bits, with a scale per position and head (KvPages), are widened to the type of q in registers.
+// head_dim is a multiple of 8 (of 16 where keys have 8 bits), at most 256; num_kv_heads divides num_heads; page_size >=
+// 1; the pages hold fewer than 2^31 rows of head_dim elements. q, out, the pages and the scratch are aligned to 16
+// bytes. The tokens of one sequence are consecutive, in the step as well as in their positions.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "kernels/cuda/stream.h"
 #include "kernels/tensor.h"
@@ -24,7 +26,8 @@
 namespace switchyard::cuda {
 
 struct PagedAttentionArgs {
-  DType dtype = DType::kBFloat16;  // of q, the pages and out
+  DType dtype = DType::kBFloat16;  // of q, out, and the pages unless:
+  std::optional<DType> kv_dtype;   // kFloat8E4M3 or kInt8
   int64_t num_tokens = 0;
   int64_t num_sequences = 0;
   int64_t num_heads = 0;
@@ -40,8 +43,10 @@ struct PagedAttentionArgs {
   const int32_t* page_table = nullptr;      // [sequences, page_table_width]
   int64_t page_table_width = 0;
   int64_t page_size = 0;
-  const void* k_pages = nullptr;  // [pages, kv_heads, page_size, head_dim]
-  const void* v_pages = nullptr;  // same
+  const void* k_pages = nullptr;    // [pages, kv_heads, page_size, head_dim]
+  const void* v_pages = nullptr;    // same
+  const float* k_scales = nullptr;  // [pages, kv_heads, page_size]; with kv_dtype only
+  const float* v_scales = nullptr;  // same
 
   // Bounds known on the host (AttentionIndex): they choose forms and splits, never results.
   int64_t max_context = 0;

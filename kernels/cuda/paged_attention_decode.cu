@@ -7,32 +7,36 @@
 //
 // Bound: memory, 2 * context * kv_heads * head_dim elements per sequence, each read once: all query heads of a group
 // are rows of the same mma tile (16 rows; larger groups take several blocks). Every warp has its own keys and its own
-// two-stage pipeline of cp.async, so that warps wait for memory, not for each other.
+// two-stage pipeline of cp.async, so that warps wait for memory, not for each other. 8-bit elements: kv_elements.cuh.
 // Reference: kernels/cpu/reference_attention.cc.
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/kv_elements.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/paged_attention_forms.h"
 
 namespace switchyard::cuda {
 namespace {
 
-template <int kDim>
+// Element: of keys and values.
+template <typename Element, int kDim>
 struct DecodeShape {
   static constexpr int kWarps = kDim == 256 ? 2 : 4;
-  static constexpr int kWarpKeys = kDim == 64 ? 32 : 16;  // of one stage
+  static constexpr int kWarpKeys = kDim == 64 || sizeof(Element) == 1 ? 32 : 16;  // of one stage
   static constexpr int kBlockKeys = kWarps * kWarpKeys;
   static constexpr int kThreads = kWarps * kWarpSize;
   static constexpr int kBlocks = 3;  // on a multiprocessor with 228 KB of shared memory
   static constexpr int kStages = 2;
   static constexpr int kStageElements = 2 * kWarpKeys * kDim;  // of one warp: keys, then values
   static constexpr int kQueryElements = kDecodeHeads * kDim;
-  static constexpr int kSharedElements = kQueryElements + kWarps * kStages * kStageElements;
+  static constexpr size_t kStagesBytes = kWarps * kStages * kStageElements * sizeof(Element);
+  static constexpr size_t kSharedBytes = kQueryElements * 2 + kStagesBytes;
   // Rows of the warps' sums, in floats: 8 more than kDim so that rows g and g + 1 lie in different banks.
   static constexpr int kSumStride = kDim + 8;
-  static_assert(kWarps * kDecodeHeads * kSumStride * sizeof(float) <= kWarps * kStages * kStageElements * 2);
+  static_assert(kWarps * kDecodeHeads * kSumStride * sizeof(float) <= kStagesBytes);
 };
 
 // The keys [begin, end) that a query at `position` sees, in parts of `part_keys`, a multiple of `granule`.
@@ -67,10 +71,11 @@ __device__ int OnlyToken(const PagedAttentionArgs& args, int sequence) {
 }
 
 // Grid: (sequences or padded rows, kv heads * blocks of 16 heads, splits).
-template <typename T, int kDim>
-__global__ void __launch_bounds__(DecodeShape<kDim>::kThreads, DecodeShape<kDim>::kBlocks)
+template <typename T, typename Element, int kDim>
+__global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeShape<Element, kDim>::kBlocks)
     DecodeKernel(PagedAttentionArgs args, int head_blocks, int num_zeroed_rows, int num_splits) {
-  using Shape = DecodeShape<kDim>;
+  using Shape = DecodeShape<Element, kDim>;
+  constexpr bool kHasScales = sizeof(Element) == 1;
   constexpr int kWarpKeys = Shape::kWarpKeys;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
@@ -99,15 +104,17 @@ __global__ void __launch_bounds__(DecodeShape<kDim>::kThreads, DecodeShape<kDim>
   const int end = min(begin + visible.part_keys, visible.end);
 
   T* queries = DynamicShared<T>();  // tile [16 heads, kDim]
-  T* stages = queries + Shape::kQueryElements + warp * Shape::kStages * Shape::kStageElements;
+  Element* stages =
+      reinterpret_cast<Element*>(queries + Shape::kQueryElements) + warp * Shape::kStages * Shape::kStageElements;
   const PagedRows rows = {.pages = args.page_table + sequence * args.page_table_width,
                           .page_size = static_cast<int>(args.page_size),
                           .num_kv_heads = static_cast<int>(args.num_kv_heads),
                           .kv_head = kv_head};
-  const T* k_pages = static_cast<const T*>(args.k_pages);
-  const T* v_pages = static_cast<const T*>(args.v_pages);
+  const auto* k_pages = static_cast<const Element*>(args.k_pages);
+  const auto* v_pages = static_cast<const Element*>(args.v_pages);
 
-  // Warps of a split take kWarpKeys keys each in turn. Page entries are read one stage ahead of the keys.
+  // Warps of a split take kWarpKeys keys each in turn. Page entries are read one stage ahead of the keys, scales with
+  // the keys.
   int key = begin + warp * kWarpKeys;
   int row = rows.At(key + lane, end);
   if (warp == 0) {
@@ -119,20 +126,31 @@ __global__ void __launch_bounds__(DecodeShape<kDim>::kThreads, DecodeShape<kDim>
   CopyRowsAsync<kWarpKeys, kDim>(k_pages, row, head_dim, stages);
   CopyRowsAsync<kWarpKeys, kDim>(v_pages, row, head_dim, stages + kWarpKeys * kDim);
   CpAsyncCommit();
+  float2 next_scales = make_float2(0.0f, 0.0f);  // of the keys and values of key + lane
+  if constexpr (kHasScales) next_scales = LoadScales<T, Element>(args.k_scales, args.v_scales, row);
   row = rows.At(key + Shape::kBlockKeys + lane, end);
   CpAsyncWait<1>();
+  if constexpr (kHasScales) {
+    if (warp == 0) {
+      __syncwarp();
+      InterleaveQueries<static_cast<int>(kDecodeHeads), kDim>(queries);
+    }
+  }
   __syncthreads();  // the queries are there
 
   const float scale_log2 = args.scale * kLog2E;
   OnlineSoftmax<1, kDim> softmax;
   softmax.Reset();
   for (int stage = 0; key < end; key += Shape::kBlockKeys, stage ^= 1) {
-    const T* keys = stages + stage * Shape::kStageElements;
+    const Element* keys = stages + stage * Shape::kStageElements;
+    const Element* values = keys + kWarpKeys * kDim;
+    const float2 scales = next_scales;
     __syncwarp();  // all lanes have read the stage before
     if (key + Shape::kBlockKeys < end) {
-      T* next = stages + (stage ^ 1) * Shape::kStageElements;
+      Element* next = stages + (stage ^ 1) * Shape::kStageElements;
       CopyRowsAsync<kWarpKeys, kDim>(k_pages, row, head_dim, next);
       CopyRowsAsync<kWarpKeys, kDim>(v_pages, row, head_dim, next + kWarpKeys * kDim);
+      if constexpr (kHasScales) next_scales = LoadScales<T, Element>(args.k_scales, args.v_scales, row);
       row = rows.At(key + 2 * Shape::kBlockKeys + lane, end);
     }
     CpAsyncCommit();
@@ -140,7 +158,20 @@ __global__ void __launch_bounds__(DecodeShape<kDim>::kThreads, DecodeShape<kDim>
     __syncwarp();  // the copies of all lanes are there
 
     float scores[1][kWarpKeys / 8][4];
-    MultiplyKeys<1, kWarpKeys, kDim>(queries, keys, scores);
+    if constexpr (kHasScales) {
+      MultiplyByteKeys<1, kWarpKeys, kDim>(queries, keys, scores);
+#pragma unroll
+      for (int n = 0; n < kWarpKeys / 8; ++n) {
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+          const float scale = __shfl_sync(kFullWarp, scales.x, n * 8 + lane % 4 * 2 + c);
+          scores[0][n][c] *= scale;
+          scores[0][n][c + 2] *= scale;
+        }
+      }
+    } else {
+      MultiplyKeys<1, kWarpKeys, kDim>(queries, keys, scores);
+    }
     if (key + kWarpKeys > end) {
 #pragma unroll
       for (int n = 0; n < kWarpKeys / 8; ++n) {
@@ -151,8 +182,15 @@ __global__ void __launch_bounds__(DecodeShape<kDim>::kThreads, DecodeShape<kDim>
       }
     }
     uint32_t weights[1][kWarpKeys / 16][4];
-    softmax.template Update<kWarpKeys, T>(scores, scale_log2, weights);
-    softmax.template AddValues<kWarpKeys>(weights, keys + kWarpKeys * kDim);
+    if constexpr (kHasScales) {
+      softmax.template Update<kWarpKeys, T>(scores, scale_log2, weights, [&](float weight, int n, int c) {
+        return weight * __shfl_sync(kFullWarp, scales.y, n * 8 + lane % 4 * 2 + c);
+      });
+      AddByteValues<kWarpKeys, 1, kDim, T>(weights, values, softmax.out);
+    } else {
+      softmax.template Update<kWarpKeys, T>(scores, scale_log2, weights);
+      softmax.template AddValues<kWarpKeys>(weights, values);
+    }
   }
   softmax.FinishSums();
 
@@ -182,11 +220,11 @@ __global__ void __launch_bounds__(DecodeShape<kDim>::kThreads, DecodeShape<kDim>
     if (head >= heads) continue;
     const float largest = largest_of(head);
     const float correction = Exp2(warp_max[warp][head] - largest);
-    float* to = warp_out + (warp * kDecodeHeads + head) * Shape::kSumStride + lane % 4 * 2;
+    float* to = warp_out + (warp * kDecodeHeads + head) * Shape::kSumStride;
 #pragma unroll
     for (int n = 0; n < kDim / 8; ++n) {
-      *reinterpret_cast<float2*>(to + n * 8) =
-          make_float2(softmax.out[0][n][2 * r] * correction, softmax.out[0][n][2 * r + 1] * correction);
+      const auto [dim, x, y] = softmax.template OutPair<kHasScales>(0, n, r);
+      *reinterpret_cast<float2*>(to + dim) = make_float2(x * correction, y * correction);
     }
   }
   __syncthreads();
@@ -271,18 +309,18 @@ __global__ void __launch_bounds__(kCombineWarps* kWarpSize)
   }
 }
 
-template <typename T, int kDim>
+template <typename T, typename Element, int kDim>
 void LaunchDecode(const PagedAttentionArgs& args, Stream stream) {
-  using Shape = DecodeShape<kDim>;
+  using Shape = DecodeShape<Element, kDim>;
   const auto group = static_cast<unsigned>(args.num_heads / args.num_kv_heads);
   const unsigned head_blocks = (group + kDecodeHeads - 1) / kDecodeHeads;
   const int64_t num_zeroed_rows = NeedsPrefillForm(args) ? 0 : args.num_tokens;
   const int64_t num_splits = NumDecodeSplits(args);
   const dim3 grid(static_cast<unsigned>(std::max(args.num_sequences, num_zeroed_rows)),
                   static_cast<unsigned>(args.num_kv_heads) * head_blocks, static_cast<unsigned>(num_splits));
-  Launch(DecodeKernel<T, kDim>,
-         LaunchShape{.grid = grid, .block = dim3(Shape::kThreads), .shared_bytes = Shape::kSharedElements * sizeof(T)},
-         stream, args, static_cast<int>(head_blocks), static_cast<int>(num_zeroed_rows), static_cast<int>(num_splits));
+  Launch(DecodeKernel<T, Element, kDim>,
+         LaunchShape{.grid = grid, .block = dim3(Shape::kThreads), .shared_bytes = Shape::kSharedBytes}, stream, args,
+         static_cast<int>(head_blocks), static_cast<int>(num_zeroed_rows), static_cast<int>(num_splits));
   if (num_splits == 1 || args.num_sequences == 0) return;
   Launch(CombineKernel<T>,
          LaunchShape{.grid = dim3(static_cast<unsigned>(args.num_sequences), static_cast<unsigned>(args.num_heads)),
@@ -293,15 +331,8 @@ void LaunchDecode(const PagedAttentionArgs& args, Stream stream) {
 }  // namespace
 
 void PagedAttentionDecode(const PagedAttentionArgs& args, Stream stream) {
-  DispatchHalf(args.dtype, [&](auto type) {
-    using T = decltype(type);
-    if (args.head_dim <= 64) {
-      LaunchDecode<T, 64>(args, stream);
-    } else if (args.head_dim <= 128) {
-      LaunchDecode<T, 128>(args, stream);
-    } else {
-      LaunchDecode<T, 256>(args, stream);
-    }
+  DispatchAttention(args, [&](auto type, auto element, auto dim) {
+    LaunchDecode<decltype(type), decltype(element), dim.value>(args, stream);
   });
 }
 

@@ -8,7 +8,8 @@
 //
 // A row of a query tile is a (token, head of the group) pair, token by token: all query heads of a kv head share its
 // keys, and short sequences still fill a tile. Tiles of keys that no row of the tile sees are never read; only tiles
-// that some row of a warp sees in part are masked. Keys and values come through two stages of cp.async.
+// that some row of a warp sees in part are masked. Keys and values come through two stages of cp.async. 8-bit elements:
+// kv_elements.cuh.
 //
 // Bound: arithmetic, 4 * heads * head_dim operations per query and visible key at the rate of mma.sync.
 // Reference: kernels/cpu/reference_attention.cc.
@@ -16,7 +17,9 @@
 #include <cstdint>
 
 #include "kernels/check.h"
+#include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/kv_elements.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/paged_attention_forms.h"
 
@@ -24,8 +27,8 @@ namespace switchyard::cuda {
 namespace {
 
 // Shared memory is 48 KB for kDim 64, 96 KB for the others. Two row tiles of a warp use a fragment of keys or values
-// twice; the registers for kDim 256 hold one.
-template <int kDim>
+// twice; the registers for kDim 256 hold one. Element: of keys and values.
+template <typename Element, int kDim>
 struct PrefillShape {
   static constexpr int kWarps = 4;
   static constexpr int kThreads = kWarps * kWarpSize;
@@ -35,7 +38,7 @@ struct PrefillShape {
   static constexpr int kKeys = kDim == 256 ? 32 : 64;
   static constexpr int kWarpKeys = kKeys / kWarps;         // that a warp copies
   static constexpr int kStageElements = 2 * kKeys * kDim;  // keys, then values
-  static constexpr int kSharedElements = kRows * kDim + 2 * kStageElements;
+  static constexpr size_t kSharedBytes = kRows * kDim * 2 + 2 * kStageElements * sizeof(Element);
 };
 
 // A tile of (token, head) rows of one sequence.
@@ -102,10 +105,11 @@ __device__ void ZeroPaddingRows(const PagedAttentionArgs& args, int64_t begin, i
 }
 
 // Grid: (kv heads, query tiles and more). Blocks with the longest contexts are launched first.
-template <typename T, int kDim>
-__global__ void __launch_bounds__(PrefillShape<kDim>::kThreads)
+template <typename T, typename Element, int kDim>
+__global__ void __launch_bounds__(PrefillShape<Element, kDim>::kThreads)
     PrefillKernel(PagedAttentionArgs args, int padding_rows_per_block) {
-  using Shape = PrefillShape<kDim>;
+  using Shape = PrefillShape<Element, kDim>;
+  constexpr bool kHasScales = sizeof(Element) == 1;
   constexpr int kRowTiles = Shape::kRowTiles;
   constexpr int kKeys = Shape::kKeys;
   constexpr int kWarpKeys = Shape::kWarpKeys;
@@ -138,22 +142,32 @@ __global__ void __launch_bounds__(PrefillShape<kDim>::kThreads)
                              : -1;
 
   T* queries = DynamicShared<T>() + warp * Shape::kWarpRows * kDim;  // this warp's
-  T* stages = DynamicShared<T>() + Shape::kRows * kDim;
+  Element* stages = reinterpret_cast<Element*>(DynamicShared<T>() + Shape::kRows * kDim);
   const PagedRows rows = {.pages = args.page_table + tile.sequence * args.page_table_width,
                           .page_size = static_cast<int>(args.page_size),
                           .num_kv_heads = static_cast<int>(args.num_kv_heads),
                           .kv_head = kv_head};
-  const auto copy_keys_and_values = [&](int row, T* stage) {
-    T* own = stage + warp * kWarpKeys * kDim;
-    CopyRowsAsync<kWarpKeys, kDim>(static_cast<const T*>(args.k_pages), row, head_dim, own);
-    CopyRowsAsync<kWarpKeys, kDim>(static_cast<const T*>(args.v_pages), row, head_dim, own + kKeys * kDim);
+  const auto copy_keys_and_values = [&](int row, Element* stage) {
+    Element* own = stage + warp * kWarpKeys * kDim;
+    CopyRowsAsync<kWarpKeys, kDim>(static_cast<const Element*>(args.k_pages), row, head_dim, own);
+    CopyRowsAsync<kWarpKeys, kDim>(static_cast<const Element*>(args.v_pages), row, head_dim, own + kKeys * kDim);
     CpAsyncCommit();
   };
 
   CopyRowsAsync<Shape::kWarpRows, kDim>(static_cast<const T*>(args.q), tensor_row, head_dim, queries);
-  // Page entries are read one stage ahead of the keys.
+  // Page entries are read one stage ahead of the keys; scales with the keys, through a register.
   const int copied_key = warp * kWarpKeys + lane;
-  copy_keys_and_values(rows.At(begin + copied_key, end), stages);
+  const int first_row = rows.At(begin + copied_key, end);
+  copy_keys_and_values(first_row, stages);
+  __shared__ float2 scales[2][Shape::kKeys];  // of keys and values, of both stages; 8-bit elements only
+  float2 next_scales = make_float2(0.0f, 0.0f);
+  const auto store_scales = [&](int stage) {
+    if (lane < kWarpKeys) scales[stage][copied_key] = next_scales;
+  };
+  if constexpr (kHasScales) {
+    next_scales = LoadScales<T, Element>(args.k_scales, args.v_scales, first_row);
+    store_scales(0);
+  }
   int next_row = rows.At(begin + kKeys + copied_key, end);
 
   // In shared memory, because registers are scarce in the loop and few tiles are masked.
@@ -165,17 +179,37 @@ __global__ void __launch_bounds__(PrefillShape<kDim>::kThreads)
   const int warp_last_position = position_of(warp_row + Shape::kWarpRows - 1);
   OnlineSoftmax<kRowTiles, kDim> softmax;
   softmax.Reset();
+  if constexpr (kHasScales) {
+    CpAsyncWait<0>();
+    __syncwarp();
+    InterleaveQueries<Shape::kWarpRows, kDim>(queries);
+  }
   int stage = 0;
   for (int key = begin; key < end; key += kKeys, stage ^= 1) {
     CpAsyncWait<0>();
     __syncthreads();  // everyone's copies are there, and everyone has read the other stage
     if (key + kKeys < end) {
       copy_keys_and_values(next_row, stages + (stage ^ 1) * Shape::kStageElements);
+      if constexpr (kHasScales) next_scales = LoadScales<T, Element>(args.k_scales, args.v_scales, next_row);
       next_row = rows.At(key + 2 * kKeys + copied_key, end);
     }
-    const T* keys = stages + stage * Shape::kStageElements;
+    const Element* keys = stages + stage * Shape::kStageElements;
+    const Element* values = keys + kKeys * kDim;
     float scores[kRowTiles][kKeys / 8][4];
-    MultiplyKeys<kRowTiles, kKeys, kDim>(queries, keys, scores);
+    if constexpr (kHasScales) {
+      MultiplyByteKeys<kRowTiles, kKeys, kDim>(queries, keys, scores);
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const float scale = scales[stage][n * 8 + lane % 4 * 2 + c % 2].x;
+#pragma unroll
+          for (int i = 0; i < kRowTiles; ++i) scores[i][n][c] *= scale;
+        }
+      }
+    } else {
+      MultiplyKeys<kRowTiles, kKeys, kDim>(queries, keys, scores);
+    }
     if (key + kKeys - 1 > warp_first_position || key < first_visible(warp_last_position)) {
 #pragma unroll
       for (int i = 0; i < kRowTiles; ++i) {
@@ -195,8 +229,16 @@ __global__ void __launch_bounds__(PrefillShape<kDim>::kThreads)
       }
     }
     uint32_t weights[kRowTiles][kKeys / 16][4];
-    softmax.template Update<kKeys, T>(scores, scale_log2, weights);
-    softmax.template AddValues<kKeys>(weights, keys + kKeys * kDim);
+    if constexpr (kHasScales) {
+      softmax.template Update<kKeys, T>(scores, scale_log2, weights, [&](float weight, int n, int c) {
+        return weight * scales[stage][n * 8 + lane % 4 * 2 + c].y;
+      });
+      AddByteValues<kKeys, kRowTiles, kDim, T>(weights, values, softmax.out);
+      store_scales(stage ^ 1);  // nobody has read these since the barrier
+    } else {
+      softmax.template Update<kKeys, T>(scores, scale_log2, weights);
+      softmax.template AddValues<kKeys>(weights, values);
+    }
   }
   softmax.FinishSums();
 
@@ -209,9 +251,9 @@ __global__ void __launch_bounds__(PrefillShape<kDim>::kThreads)
       const float inverse = 1.0f / softmax.sum[i][r];
 #pragma unroll
       for (int n = 0; n < kDim / 8; ++n) {
-        T* to = queries + TileOffset<kDim>(i * 16 + r * 8 + lane / 4, n) + lane % 4 * 2;
-        *reinterpret_cast<uint32_t*>(to) =
-            Pack2<T>(softmax.out[i][n][2 * r] * inverse, softmax.out[i][n][2 * r + 1] * inverse);
+        const auto [dim, x, y] = softmax.template OutPair<kHasScales>(i, n, r);
+        T* to = queries + TileOffset<kDim>(i * 16 + r * 8 + lane / 4, dim / kChunkElements) + dim % kChunkElements;
+        *reinterpret_cast<uint32_t*>(to) = Pack2<T>(x * inverse, y * inverse);
       }
     }
   }
@@ -227,33 +269,26 @@ __global__ void __launch_bounds__(PrefillShape<kDim>::kThreads)
   }
 }
 
-template <typename T, int kDim>
+template <typename T, typename Element, int kDim>
 void LaunchPrefill(const PagedAttentionArgs& args, Stream stream) {
-  using Shape = PrefillShape<kDim>;
+  using Shape = PrefillShape<Element, kDim>;
   const int64_t rows = args.num_tokens * (args.num_heads / args.num_kv_heads);
   // Every sequence of two tokens or more has at most one tile that is not full.
   const int64_t max_tiles = rows / Shape::kRows + std::min(args.num_sequences, args.num_tokens / 2);
   CHECK_LE(max_tiles, 65535);
   const int64_t padding_rows_per_block = (args.num_tokens + max_tiles - 1) / max_tiles;
-  Launch(PrefillKernel<T, kDim>,
+  Launch(PrefillKernel<T, Element, kDim>,
          LaunchShape{.grid = dim3(static_cast<unsigned>(args.num_kv_heads), static_cast<unsigned>(max_tiles)),
                      .block = dim3(Shape::kThreads),
-                     .shared_bytes = Shape::kSharedElements * sizeof(T)},
+                     .shared_bytes = Shape::kSharedBytes},
          stream, args, static_cast<int>(padding_rows_per_block));
 }
 
 }  // namespace
 
 void PagedAttentionPrefill(const PagedAttentionArgs& args, Stream stream) {
-  DispatchHalf(args.dtype, [&](auto type) {
-    using T = decltype(type);
-    if (args.head_dim <= 64) {
-      LaunchPrefill<T, 64>(args, stream);
-    } else if (args.head_dim <= 128) {
-      LaunchPrefill<T, 128>(args, stream);
-    } else {
-      LaunchPrefill<T, 256>(args, stream);
-    }
+  DispatchAttention(args, [&](auto type, auto element, auto dim) {
+    LaunchPrefill<decltype(type), decltype(element), dim.value>(args, stream);
   });
 }
 

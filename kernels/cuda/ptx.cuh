@@ -315,6 +315,44 @@ __device__ __forceinline__ void CpAsyncWait() {
 // Others
 // ---------------------------------------------------------------------------------------------------------------
 
+// {a.lo * b.lo + c.lo, a.hi * b.hi + c.hi}, each rounded once.
+template <typename T>
+__device__ __forceinline__ uint32_t Fma2(uint32_t a, uint32_t b, uint32_t c) {
+  static_assert(kIsHalf<T>);
+#ifdef __CUDACC__
+  uint32_t result;
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  } else {
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  }
+  return result;
+#else
+  const float2 x = Unpack2<T>(a);
+  const float2 y = Unpack2<T>(b);
+  const float2 z = Unpack2<T>(c);
+  // A product of two of T is exact in float; the sum is rounded twice at most here.
+  return Pack2<T>(std::fma(x.x, y.x, z.x), std::fma(x.y, y.y, z.y));
+#endif
+}
+
+// Byte i of the result is byte `selector >> 4 * i & 7` of {a: 0 to 3, b: 4 to 7}.
+__device__ __forceinline__ uint32_t PermuteBytes(uint32_t a, uint32_t b, uint32_t selector) {
+#ifdef __CUDACC__
+  uint32_t result;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(selector));
+  return result;
+#else
+  const uint64_t bytes = uint64_t{b} << 32 | a;
+  uint32_t result = 0;
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t index = selector >> (4 * i) & 7;
+    result |= static_cast<uint32_t>(bytes >> (8 * index) & 0xFF) << (8 * i);
+  }
+  return result;
+#endif
+}
+
 // 16 bytes, aligned to 16, of global memory that nobody writes during the kernel and that is read once.
 __device__ __forceinline__ uint4 LoadStreaming16(const void* global) {
   uint4 result;

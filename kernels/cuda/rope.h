@@ -1,4 +1,5 @@
-// Rotary embedding fused with the write of keys and values into their pages. Reference: kernels/cpu/rope.h.
+// Rotary embedding fused with the write of keys and values into their pages, as they are or in 8 bits with a scale per
+// position and head (kernels/kv_scale.h). Reference: kernels/cpu/reference_attention.cc.
 //
 // For i < rotary_dim / 2, with angle = position * inv_freq[i]:
 //   x'[i]                  = (x[i] cos(angle) - x[i + rotary_dim / 2] sin(angle)) * attention_factor
@@ -8,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "kernels/cuda/stream.h"
 #include "kernels/tensor.h"
@@ -15,7 +17,8 @@
 namespace switchyard::cuda {
 
 struct RopeAppendKvArgs {
-  DType dtype = DType::kBFloat16;  // of qkv, q_out and the pages
+  DType dtype = DType::kBFloat16;  // of qkv, q_out, and the pages unless:
+  std::optional<DType> kv_dtype;   // kFloat8E4M3 or kInt8
   int64_t num_tokens = 0;
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
@@ -32,9 +35,11 @@ struct RopeAppendKvArgs {
   int64_t page_table_width = 0;
   int64_t page_size = 0;
 
-  void* q_out = nullptr;    // [tokens, heads, head_dim]
-  void* k_pages = nullptr;  // [pages, kv_heads, page_size, head_dim]
-  void* v_pages = nullptr;  // same
+  void* q_out = nullptr;      // [tokens, heads, head_dim]
+  void* k_pages = nullptr;    // [pages, kv_heads, page_size, head_dim]
+  void* v_pages = nullptr;    // same
+  float* k_scales = nullptr;  // [pages, kv_heads, page_size]; with kv_dtype only
+  float* v_scales = nullptr;  // same
 };
 
 void RopeAppendKv(const RopeAppendKvArgs& args, Stream stream);

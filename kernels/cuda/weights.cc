@@ -57,16 +57,12 @@ absl::StatusOr<std::unique_ptr<DeviceExpertWeights>> DeviceExpertWeights::Create
 DeviceExpertWeights::DeviceExpertWeights(const ExpertWeightsSpec& spec, const WeightContext& context, Buffer gate_up,
                                          Buffer down)
     : spec_(spec), gate_up_buffer_(std::move(gate_up)), down_buffer_(std::move(down)) {
-  const MatrixSpec gate_up_spec = {
-      .out_features = 2 * spec.intermediate_size, .in_features = spec.hidden_size, .dtype = spec.dtype};
-  const MatrixSpec down_spec = {
-      .out_features = spec.hidden_size, .in_features = spec.intermediate_size, .dtype = spec.dtype};
   const ExpertLayout layout = MakeExpertLayout(spec, context.stored);
   auto* gate_up_data = static_cast<std::byte*>(gate_up_buffer_.data());
   auto* down_data = static_cast<std::byte*>(down_buffer_.data());
   for (int64_t e = 0; e < spec.num_experts; ++e) {
-    gate_up_.push_back(std::make_unique<DeviceMatrix>(gate_up_spec, context, gate_up_data));
-    down_.push_back(std::make_unique<DeviceMatrix>(down_spec, context, down_data));
+    gate_up_.push_back(std::make_unique<DeviceMatrix>(spec.gate_up_spec(), context, gate_up_data));
+    down_.push_back(std::make_unique<DeviceMatrix>(spec.down_spec(), context, down_data));
     gate_up_data += layout.gate_up_expert_bytes;
     down_data += layout.down_expert_bytes;
   }

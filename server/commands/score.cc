@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "engine/distribution_model.h"
 #include "server/commands/startup.h"
 #include "server/commands/update_queue.h"
 
@@ -154,6 +155,56 @@ absl::Status Score(const std::vector<Line>& lines, size_t batch, Engine* engine)
   return absl::OkStatus();
 }
 
+// Of tokens[1..] after those before.
+double SumOfLogProbs(const std::vector<float>& logprobs, const std::vector<int32_t>& tokens, int64_t vocab_size) {
+  double sum = 0;
+  for (size_t i = 1; i < tokens.size(); ++i) {
+    sum += logprobs[(i - 1) * static_cast<size_t>(vocab_size) + static_cast<size_t>(tokens[i])];
+  }
+  return sum;
+}
+
+absl::Status Compare(const Settings& settings, const std::vector<Line>& lines) {
+  EngineConfig reference_config = settings.engine;
+  reference_config.model_dir = settings.score.against;
+  reference_config.quantize = {};
+  reference_config.kv_dtype = std::nullopt;
+  reference_config.activations = CpuActivations::kFloat32;
+  const auto model = DistributionModel::Create(settings.engine, {});
+  if (!model.ok()) return model.status();
+  const auto reference = DistributionModel::Create(reference_config, {});
+  if (!reference.ok()) {
+    return absl::Status(reference.status().code(), absl::StrCat("--against: ", reference.status().message()));
+  }
+  const int64_t vocab = (*model)->vocab_size();
+  if ((*reference)->vocab_size() != vocab) {
+    return absl::InvalidArgumentError(absl::StrCat("--against: its vocabulary has ", (*reference)->vocab_size(),
+                                                   " ids, that of --model ", vocab, "; they must be the same"));
+  }
+  DivergenceMeter divergence;
+  double sum = 0;
+  double reference_sum = 0;
+  int64_t num_scored = 0;
+  for (const Line& line : lines) {
+    const absl::StatusOr<std::vector<float>> q = (*model)->LogProbs(line.tokens);
+    if (!q.ok()) return q.status();
+    const absl::StatusOr<std::vector<float>> p = (*reference)->LogProbs(line.tokens);
+    if (!p.ok()) return p.status();
+    divergence.Add(*p, *q, vocab);
+    sum += SumOfLogProbs(*q, line.tokens, vocab);
+    reference_sum += SumOfLogProbs(*p, line.tokens, vocab);
+    num_scored += static_cast<int64_t>(line.tokens.size()) - 1;
+  }
+  const double count = std::max<double>(1, static_cast<double>(num_scored));
+  std::cout << absl::StrFormat(
+                   "{\"against\": %s, \"tokens\": %d, \"perplexity\": %.9g, \"reference_perplexity\": %.9g, "
+                   "\"mean_kl\": %.6g, \"worst_kl\": %.6g, \"top1_agreement\": %.6g}\n",
+                   nlohmann::json(settings.score.against).dump(), num_scored, std::exp(-sum / count),
+                   std::exp(-reference_sum / count), divergence.mean(), divergence.worst(), divergence.agreement())
+            << std::flush;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 int RunScore(const Settings& settings) {
@@ -163,7 +214,10 @@ int RunScore(const Settings& settings) {
   if (!engine.ok()) return Report(engine.status());
   if (absl::Status status = Prepare(**engine, &*lines); !status.ok()) return Report(status);
   const int64_t batch = std::min(settings.score.batch, settings.engine.max_queued_requests);
-  return Report(Score(*lines, static_cast<size_t>(batch), engine->get()));
+  const absl::Status status = Score(*lines, static_cast<size_t>(batch), engine->get());
+  if (!status.ok() || settings.score.against.empty()) return Report(status);
+  engine->reset();
+  return Report(Compare(settings, *lines));
 }
 
 }  // namespace switchyard

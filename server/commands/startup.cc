@@ -3,67 +3,18 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <iostream>
 #include <thread>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "engine/engine_plan.h"
+#include "server/commands/progress_line.h"
 #include "server/life_cycle.h"
 
 namespace switchyard {
 namespace {
-
-class ProgressLine {
- public:
-  explicit ProgressLine(StartupCallback also) : also_(std::move(also)) {}
-
-  void Show(const StartupProgress& progress) {
-    if (also_ != nullptr) also_(progress);
-    absl::MutexLock lock(&mu_);
-    const absl::Time now = absl::Now();
-    const bool is_new_phase = progress.phase != phase_;
-    if (is_new_phase) {
-      phase_ = progress.phase;
-      phase_start_ = now;
-    }
-    const bool is_done = progress.phase == "ready";
-    if (!is_new_phase && now - last_shown_ < (is_terminal_ ? absl::Milliseconds(100) : absl::Seconds(2))) return;
-    last_shown_ = now;
-    if (is_terminal_) {
-      absl::FPrintF(stderr, "\r\033[K%s", is_done ? "" : Describe(progress, now));
-      std::fflush(stderr);
-    } else if (!is_done) {
-      spdlog::info("{}", Describe(progress, now));
-    }
-  }
-
- private:
-  std::string Describe(const StartupProgress& progress, absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    if (progress.bytes_total == 0) return absl::StrCat(progress.phase, " ...");
-    const double seconds = absl::ToDoubleSeconds(now - phase_start_);
-    const double rate = seconds > 0 ? progress.bytes_read / seconds : 0;
-    const std::string eta =
-        rate > 0 ? absl::StrFormat(", %.0f s left", (progress.bytes_total - progress.bytes_read) / rate) : "";
-    return absl::StrFormat("%s: %.3f of %.3f GB, %.2f GB/s%s", progress.phase, progress.bytes_read / 1e9,
-                           progress.bytes_total / 1e9, rate / 1e9, eta);
-  }
-
-  // constant after construction
-  const StartupCallback also_;
-  const bool is_terminal_ = isatty(STDERR_FILENO) == 1;
-
-  absl::Mutex mu_;
-  std::string phase_ ABSL_GUARDED_BY(mu_);
-  absl::Time phase_start_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
-  absl::Time last_shown_ ABSL_GUARDED_BY(mu_) = absl::InfinitePast();
-};
 
 // OK if it is there and sound, or not there at all.
 template <typename T>
@@ -78,7 +29,7 @@ absl::Status Optional(const absl::StatusOr<std::unique_ptr<T>>& opened, const ch
 }
 
 absl::StatusOr<std::string> Check(const EngineConfig& config) {
-  const absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::Open(config.model_dir);
+  const absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = Checkpoint::Open(config.model_dir, config.quantize);
   if (!checkpoint.ok()) return checkpoint.status();
   const DecoderSpec& spec = (*checkpoint)->spec();
   std::string summary = absl::StrCat(config.model_dir, ": ", spec.model_type, ", ", spec.num_layers, " layers, ",
@@ -104,6 +55,7 @@ int ExitCodeOf(const absl::Status& status) {
       return kExitOk;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
     case absl::StatusCode::kUnimplemented:
     case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kFailedPrecondition:
@@ -119,8 +71,17 @@ int Report(const absl::Status& status) {
 }
 
 StartupCallback ShowProgress(StartupCallback also) {
-  auto line = std::make_shared<ProgressLine>(std::move(also));
-  return [line = std::move(line)](const StartupProgress& progress) { line->Show(progress); };
+  auto line = std::make_shared<ProgressLine>();
+  return [line = std::move(line), also = std::move(also)](const StartupProgress& progress) {
+    if (also != nullptr) also(progress);
+    if (progress.phase == "ready") return line->End();
+    line->Show({.what = progress.phase == "load" ? "loading" : progress.phase,
+                .shard = progress.shard,
+                .num_shards = progress.num_shards,
+                .shard_path = progress.shard_path,
+                .bytes_done = progress.bytes_read,
+                .bytes_total = progress.bytes_total});
+  };
 }
 
 int RunCheck(const Settings& settings) {

@@ -16,14 +16,14 @@ inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailed = 1;   // while running
 inline constexpr int kExitRefused = 2;  // flags, checkpoint or input that the user can mend
 
-// kExitRefused for INVALID_ARGUMENT, NOT_FOUND, UNIMPLEMENTED, OUT_OF_RANGE and FAILED_PRECONDITION.
+// kExitRefused for INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, UNIMPLEMENTED, OUT_OF_RANGE and FAILED_PRECONDITION.
 int ExitCodeOf(const absl::Status& status);
 
 // Logs the error and returns its exit code.
 int Report(const absl::Status& status);
 
-// A callback for Engine::Create that shows phase, GB, GB/s and the time left: one line rewritten on a terminal, a log
-// line every two seconds elsewhere. `also` gets every call, too. Thread-safe if `also` is.
+// A callback for Engine::Create that shows phase, file, GB, GB/s and the time left (progress_line.h). `also` gets every
+// call, too. Thread-safe if `also` is.
 StartupCallback ShowProgress(StartupCallback also = nullptr);
 
 // --check: opens checkpoint, tokenizer and chat template, and plans ranks and memory. Loads nothing.

@@ -20,8 +20,8 @@
 namespace switchyard {
 namespace {
 
-constexpr Command kCommands[] = {Command::kServe, Command::kGenerate, Command::kScore, Command::kPlan,
-                                 Command::kDoctor};
+constexpr Command kCommands[] = {Command::kServe, Command::kGenerate, Command::kScore,
+                                 Command::kPlan,  Command::kQuantize, Command::kDoctor};
 
 const char* Description(Command command) {
   switch (command) {
@@ -33,6 +33,8 @@ const char* Description(Command command) {
       return "Print the log-probabilities of given texts, one JSON line each";
     case Command::kPlan:
       return "Print what each GPU's memory would hold, without loading anything";
+    case Command::kQuantize:
+      return "Quantise a checkpoint once, into a new one that loads without further work";
     case Command::kDoctor:
       return "Look at the GPUs of this machine and what joins them, and advise";
   }
@@ -88,7 +90,7 @@ void AddCommand(Command command, std::vector<Flag> flags, CLI::App* parent, Comm
   result->config = app->add_option("--config", config_help)->type_name("FILE")->group("Configuration");
   app->add_flag("--print-config", result->print_config, "print what is in effect as such a file, and exit")
       ->group("Configuration");
-  if (command != Command::kDoctor) {  // which has no checkpoint
+  if (command != Command::kDoctor && command != Command::kQuantize) {  // which load no checkpoint
     app->add_flag("--check", result->check, "check flags and checkpoint headers, load nothing, and exit with 0 or 2")
         ->group("Configuration");
   }

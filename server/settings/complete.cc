@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "server/settings/quantization_flags.h"
 #include "server/settings/schema.h"
 
 namespace switchyard {
@@ -48,9 +49,6 @@ absl::Status CompleteRanks(const LaunchEnvironment& environment, SettingsDraft* 
   EngineConfig& engine = draft->settings.engine;
   engine.launch = environment.launch;
   if (engine.device == DeviceKind::kCpu) {
-    if (draft->settings.command == Command::kPlan) {
-      return absl::InvalidArgumentError("--device cpu: plan computes the memory of GPUs; leave --device out");
-    }
     if (engine.dtype.has_value()) {
       return absl::InvalidArgumentError("--dtype is for --device cuda; for --device cpu see --activations");
     }
@@ -128,17 +126,38 @@ absl::Status CompleteGenerate(SettingsDraft* draft) {
   return absl::OkStatus();
 }
 
+absl::Status CompleteQuantize(SettingsDraft* draft) {
+  EngineConfig& engine = draft->settings.engine;
+  CompleteQuantization(draft);
+  if (engine.model_dir.empty()) {
+    return absl::InvalidArgumentError("--model is missing: name the directory of the checkpoint to quantise");
+  }
+  if (draft->settings.quantize.out_dir.empty()) {
+    return absl::InvalidArgumentError("--out is missing: name the directory to write, which must be new or empty");
+  }
+  if (engine.quantize.experts.is_dense()) {
+    return absl::InvalidArgumentError("--format is missing: nf4, int4 or int8 (int4-g64, int4-asym, int8-g128, ...)");
+  }
+  if (draft->settings.quantize.max_shard_bytes == 0) {
+    return absl::InvalidArgumentError("--max-shard-size \"0\" must be at least one byte: 5GB");
+  }
+  if (engine.num_threads == 0) engine.num_threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Complete(const LaunchEnvironment& environment, SettingsDraft* draft) {
   const Settings& settings = draft->settings;
   if (settings.command == Command::kDoctor) return ReadGpus(draft);
+  if (settings.command == Command::kQuantize) return CompleteQuantize(draft);
   if (settings.engine.model_dir.empty()) {
     return absl::InvalidArgumentError(
         settings.command == Command::kPlan
             ? "--model is missing: name the checkpoint's directory, or its config.json alone"
             : "--model is missing: name the checkpoint's directory");
   }
+  CompleteQuantization(draft);
   if (absl::Status status = CompleteRanks(environment, draft); !status.ok()) return status;
   switch (settings.command) {
     case Command::kServe:
@@ -151,6 +170,7 @@ absl::Status Complete(const LaunchEnvironment& environment, SettingsDraft* draft
       }
       return absl::OkStatus();
     case Command::kPlan:
+    case Command::kQuantize:
     case Command::kDoctor:
       return absl::OkStatus();
   }

@@ -4,6 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "server/settings/quantization_flags.h"
+
 namespace switchyard {
 namespace {
 
@@ -116,6 +118,7 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                           {.remedy = "0 takes the model's own limit"}, &engine.max_model_len)));
   flags->push_back(In(model, EnumFlag("load-format", "the checkpoint's weights, or random ones of its shapes",
                                       {"auto", "dummy"}, &engine.load_format)));
+  AddQuantizationFlags(draft, flags);
   flags->push_back(
       In(model, IntFlagOf("load-threads", "per rank; 0: 4 on a GPU, as many as the rank computes with on the CPU",
                           {.max = 256, .remedy = "0 chooses"}, &engine.load_threads)));
@@ -139,6 +142,7 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   flags->push_back(In(
       memory, SizeFlag("kv-cache", "KV cache per rank, as 4GiB or 512MB; 0: what the limits below need, within memory",
                        &engine.kv_cache_bytes)));
+  flags->push_back(In(memory, KvDTypeFlag(&engine.kv_dtype)));
   flags->push_back(In(memory, SizeFlag("gpu-reserve", "memory left free on each GPU", &engine.gpu_reserve_bytes)));
   flags->push_back(
       In(memory, IntFlagOf("page-size", "tokens per KV page", {.min = 1, .max = 1024}, &engine.page_size)));
@@ -153,11 +157,11 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   flags->push_back(In(other, DTypeFlag(&engine.dtype)));
   flags->push_back(In(
       other, NoFlag("no-cuda-graphs", "queue every kernel of a decode step anew, for debugging", &engine.cuda_graphs)));
-  flags->push_back(
-      In(other, ChoiceFlag(
-                    "activations", "of large matrix products on the CPU; bfloat16 is faster where AVX512_BF16 is there",
-                    {"float32", "bfloat16"}, [&engine](size_t i) { engine.bf16_activations = i == 1; },
-                    [&engine]() { return engine.bf16_activations ? size_t{1} : size_t{0}; })));
+  flags->push_back(In(
+      other, EnumFlag("activations",
+                      "of large matrix products on the CPU; bfloat16 is faster where AVX512_BF16 is there, int8 with "
+                      "quantised weights",
+                      {"float32", "bfloat16", "int8"}, &engine.activations)));
   flags->push_back(In(other, ChoiceFlag(
                                  "kernels", "fast, or plain loops to check them against", {"fast", "reference"},
                                  [&engine](size_t i) { engine.reference_kernels = i == 1; },
@@ -253,11 +257,20 @@ void AddScoreFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                         &score.input)));
   flags->push_back(In(
       "Input", IntFlagOf("batch", "lines in the engine at the same time", {.min = 1, .max = 1 << 16}, &score.batch)));
+  flags->push_back(In("Output", TextFlag("against", "DIR",
+                                         "add a last line: perplexity of both, and the KL divergence from the model in "
+                                         "DIR, in float32 and not quantised further (--device cpu)",
+                                         &score.against)));
 }
 
 void AddPlanFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   flags->push_back(In("Output", SwitchFlag("json", "one JSON object with exact bytes instead of the table",
                                            &draft->settings.plan.json)));
+  flags->push_back(In("Memory and batching",
+                      SwitchFlag("fit",
+                                 "choose what fits: --max-batch-tokens, --attention, the longest --max-model-len, and "
+                                 "less precision where nothing else does",
+                                 &draft->settings.plan.fit)));
 }
 
 void AddDoctorFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
@@ -265,6 +278,23 @@ void AddDoctorFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
       In("Output", SwitchFlag("json", "one JSON object instead of the tables", &draft->settings.doctor.json)));
   flags->push_back(In("Ranks", GpusFlag(draft)));
   AddCollectiveFlags(draft->settings.engine, flags);
+  AddLogFlags(draft->settings.log, flags);
+}
+
+void AddQuantizeFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
+  EngineConfig& engine = draft->settings.engine;
+  const char* model = "Model";
+  flags->push_back(
+      In(model, TextFlag("model", "DIR", "checkpoint directory to quantise, in bfloat16, float16 or float32",
+                         &engine.model_dir)));
+  AddQuantizationFlags(draft, flags);
+  const char* output = "Output";
+  flags->push_back(
+      In(output, TextFlag("out", "DIR", "directory to write; new or empty", &draft->settings.quantize.out_dir)));
+  flags->push_back(In(output, SizeFlag("max-shard-size", "tensors in one file, as 5GB or 4GiB",
+                                       &draft->settings.quantize.max_shard_bytes)));
+  flags->push_back(In(output, IntFlagOf("threads", "CPU threads, each of which holds a tensor; 0: all cores",
+                                        {.max = 4096, .remedy = "0 takes all cores"}, &engine.num_threads)));
   AddLogFlags(draft->settings.log, flags);
 }
 
@@ -280,6 +310,8 @@ const char* Name(Command command) {
       return "score";
     case Command::kPlan:
       return "plan";
+    case Command::kQuantize:
+      return "quantize";
     case Command::kDoctor:
       return "doctor";
   }
@@ -292,6 +324,10 @@ std::vector<Flag> FlagsOf(Command command, SettingsDraft* draft) {
   if (command == Command::kDoctor) {
     draft->settings.engine.device = DeviceKind::kCuda;
     AddDoctorFlags(draft, &flags);
+    return flags;
+  }
+  if (command == Command::kQuantize) {
+    AddQuantizeFlags(draft, &flags);
     return flags;
   }
   if (command == Command::kPlan) {

@@ -17,6 +17,7 @@ struct SettingsDraft {
   Settings settings;
   std::optional<int64_t> ranks;
   std::string gpus;
+  std::optional<QuantizationRecipe> quantize_attention;
   std::string prompt;
   std::string prompt_tokens;
   std::string api_key_file;

@@ -12,7 +12,7 @@
 
 namespace switchyard {
 
-enum class Command { kServe, kGenerate, kScore, kPlan, kDoctor };
+enum class Command { kServe, kGenerate, kScore, kPlan, kQuantize, kDoctor };
 const char* Name(Command command);  // "serve"
 
 enum class LogFormat { kText, kJson };
@@ -52,12 +52,20 @@ struct GenerateSettings {
 };
 
 struct ScoreSettings {
-  std::string input;   // "-": standard input
-  int64_t batch = 64;  // lines in the engine at the same time
+  std::string input;    // "-": standard input
+  int64_t batch = 64;   // lines in the engine at the same time
+  std::string against;  // model directory whose distributions these are compared with; empty: none
 };
 
 struct PlanSettings {
+  bool fit = false;  // choose context, batch and, if need be, precision
   bool json = false;
+};
+
+// Of EngineConfig it uses model_dir, quantize and num_threads.
+struct QuantizeSettings {
+  std::string out_dir;
+  int64_t max_shard_bytes = 5'000'000'000;
 };
 
 struct DoctorSettings {
@@ -72,6 +80,7 @@ struct Settings {
   GenerateSettings generate;
   ScoreSettings score;
   PlanSettings plan;
+  QuantizeSettings quantize;
   DoctorSettings doctor;
   bool check = false;  // validate, load nothing
 };

@@ -125,3 +125,55 @@ def test_plan_shows_where_the_memory_of_cards_goes_that_are_not_there():
     lacks = harness.run("plan", "--model", config, "--gpus", "16GiB,16GiB")
     assert lacks.returncode == 2
     assert "needs" in lacks.stderr and "has 16.00 GiB" in lacks.stderr
+    assert "--quantize nf4 --attention tensor-parallel" in lacks.stderr
+
+
+def test_plan_holds_mixtral_with_32k_tokens_on_two_cards_of_16_gib():
+    config = str(harness.SOURCE / "tests/engine/data/mixtral-8x7b/config.json")
+    cards = ["plan", "--model", config, "--gpus", "16GiB,16GiB"]
+    flags = ["--quantize", "nf4", "--attention", "tensor-parallel", "--max-model-len", "32768"]
+    fits = harness.run(*cards, *flags, "--json")
+    assert fits.returncode == 0, fits.stderr
+    plan = json.loads(fits.stdout)
+    assert plan["kv_cache"]["longest_sequence"] == 32768
+    assert all(rank["total"] <= rank["free"] == 16 << 30 for rank in plan["ranks"])
+    smaller = harness.run(*cards, *flags, "--kv-dtype", "fp8", "--json")
+    assert json.loads(smaller.stdout)["kv_cache"]["tokens"] > 1.9 * plan["kv_cache"]["tokens"]
+    # The same flags are what --fit finds, and its line is one that serve takes.
+    chosen = harness.run(*cards, "--fit", "--json")
+    assert chosen.returncode == 0, chosen.stderr
+    command = json.loads(chosen.stdout)["command"]
+    assert command.startswith("switchyard serve --model " + config.removesuffix("/config.json") + " ")
+    for flag in ["--quantize nf4", "--attention tensor-parallel", "--max-model-len 32768", "--gpus 0,1"]:
+        assert flag in command, command
+    table = harness.run(*cards, "--fit")
+    assert command in table.stdout and "tokens of KV cache" in table.stdout
+
+
+def test_plan_gives_the_larger_card_more_experts():
+    config = str(harness.SOURCE / "tests/engine/data/mixtral-8x7b/config.json")
+    done = harness.run("plan", "--model", config, "--gpus", "80GiB,60GiB", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [rank["experts_per_layer"] for rank in json.loads(done.stdout)["ranks"]] == [5, 3]
+
+
+def test_plan_for_cpu_ranks_counts_packed_weights():
+    done = harness.run("plan", "--model", str(harness.MODEL), "--device", "cpu", "--ranks", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["device"] == "cpu"
+    # Four of eight experts in each of 4 layers, in bfloat16.
+    assert [rank["experts"] for rank in plan["ranks"]] == [4 * 4 * 3 * 256 * 256 * 2] * 2
+    assert all(rank["nccl"] == rank["driver"] == rank["graphs"] == rank["reserve"] == 0 for rank in plan["ranks"])
+
+
+@pytest.mark.parametrize("recipe", ["nf4", "int4", "int8"])
+def test_model_quantised_once_answers_as_one_quantised_while_loading(recipe, tmp_path):
+    out = tmp_path / "quantised"
+    done = harness.run("quantize", "--model", harness.MODEL, "--out", out, "--format", recipe)
+    assert done.returncode == 0, done.stderr
+    arguments = ["--prompt", "In the beginning", "--max-tokens", "24", "--temperature", "0", "--ranks", "2"]
+    expected = generate("--model", harness.MODEL, "--quantize", recipe, *arguments)
+    assert generate("--model", out, *arguments)["tokens"] == expected["tokens"]
+    again = harness.run("quantize", "--model", harness.MODEL, "--out", out, "--format", recipe)
+    assert again.returncode == 2 and "not an empty directory" in again.stderr

@@ -2,46 +2,18 @@
 
 #include <gtest/gtest.h>
 
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "tests/engine/planned_gpus.h"
 
 namespace switchyard {
 namespace {
 
-constexpr int64_t kGiB = int64_t{1} << 30;
-constexpr AttentionParallelism kModes[] = {AttentionParallelism::kReplicated, AttentionParallelism::kTensorParallel};
-
-std::unique_ptr<Checkpoint> Open(const std::string& path) {
-  auto checkpoint = Checkpoint::OpenConfig(std::string(SWITCHYARD_SOURCE_DIR "/") + path);
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
-  return checkpoint.ok() ? *std::move(checkpoint) : nullptr;
-}
-std::unique_ptr<Checkpoint> OpenMixtral() { return Open("tests/engine/data/mixtral-8x7b/config.json"); }
-
-EngineConfig OnGpus(int count) {
-  EngineConfig config;
-  config.device = DeviceKind::kCuda;
-  for (int i = 0; i < count; ++i) config.gpus.push_back(i);
-  config.num_local_ranks = count;
-  return config;
-}
-
-EnginePlan PlanFor(const EngineConfig& config, const Checkpoint& checkpoint) {
-  auto plan = MakeEnginePlan(config, checkpoint.spec(), static_cast<int>(config.gpus.size()));
-  EXPECT_TRUE(plan.ok()) << plan.status();
-  return *std::move(plan);
-}
-
-RankMemory MemoryOf(const EnginePlan& plan, const Checkpoint& checkpoint, int rank) {
-  const auto memory = PlanRankMemory(plan, checkpoint, rank);
-  EXPECT_TRUE(memory.ok()) << memory.status();
-  return memory.ok() ? *memory : RankMemory();
-}
-
 TEST(PlanRankMemory, CountsTheWeightsOfMixtral) {
   const auto checkpoint = OpenMixtral();
-  for (const AttentionParallelism mode : kModes) {
+  for (const AttentionParallelism mode : kAttentionModes) {
     EngineConfig config = OnGpus(2);
     config.attention = mode;
     const EnginePlan plan = PlanFor(config, *checkpoint);
@@ -68,8 +40,8 @@ TEST(PlanRankMemory, HoldsEveryParameterOfMixtralOnOneRank) {
 }
 
 TEST(PlanRankMemory, CountsTheBundledModel) {
-  const auto checkpoint = Open("models/tiny-mixtral");
-  for (const AttentionParallelism mode : kModes) {
+  const auto checkpoint = OpenConfig("models/tiny-mixtral");
+  for (const AttentionParallelism mode : kAttentionModes) {
     EngineConfig config = OnGpus(2);
     config.attention = mode;
     const int64_t share = mode == AttentionParallelism::kTensorParallel ? 2 : 1;
@@ -120,123 +92,47 @@ TEST(PlanRankMemory, LeavesOutWhatFlagsTurnOff) {
   EXPECT_EQ(without.graphs + without.nccl + without.reserve, 0);
 }
 
-TEST(FitToMemory, FillsTheRestOfEachCardWithPages) {
+TEST(PlanRankMemory, CountsTheScalesOfAnEightBitCache) {
   const auto checkpoint = OpenMixtral();
-  for (const AttentionParallelism mode : kModes) {
-    EngineConfig config = OnGpus(2);
-    config.attention = mode;
-    const std::vector<int64_t> free_bytes = {80 * kGiB, 80 * kGiB};
-    const EnginePlan minimal = PlanFor(config, *checkpoint);
-    auto plan = FitToMemory(minimal, *checkpoint, free_bytes);
-    ASSERT_TRUE(plan.ok()) << plan.status();
-    const int64_t bytes_per_page = mode == AttentionParallelism::kTensorParallel ? 1 << 20 : 2 << 20;
-    const RankMemory before = MemoryOf(minimal, *checkpoint, 0);
-    EXPECT_EQ(plan->kv_shape.num_pages, (80 * kGiB - (before.total() - before.kv_cache)) / bytes_per_page);
-    EXPECT_EQ(plan->scheduler.pages_per_domain, plan->kv_shape.num_pages);
-    EXPECT_EQ(plan->config.kv_cache_bytes, plan->kv_shape.num_pages * bytes_per_page);
-    // Weights leave 35 GiB; what else there is stays within 5.
-    EXPECT_GT(plan->config.kv_cache_bytes, 29 * kGiB);
-
-    EXPECT_LE(MemoryOf(*plan, *checkpoint, 1).total(), 80 * kGiB);
-    plan->SetPages(plan->kv_shape.num_pages + 1);
-    EXPECT_GT(MemoryOf(*plan, *checkpoint, 1).total(), 80 * kGiB);
+  for (const AttentionParallelism mode : kAttentionModes) {
+    for (const DType dtype : {DType::kFloat8E4M3, DType::kInt8}) {
+      EngineConfig config = OnGpus(2);
+      config.attention = mode;
+      config.kv_dtype = dtype;
+      const int64_t kv_heads = mode == AttentionParallelism::kTensorParallel ? 4 : 8;
+      EXPECT_EQ(MemoryOf(PlanFor(config, *checkpoint), *checkpoint, 0).kv_cache,
+                int64_t{32768} * 32 * 2 * kv_heads * (128 + 4));
+    }
   }
 }
 
-TEST(FitToMemory, TheTightestCardDecidesForAll) {
-  const auto checkpoint = OpenMixtral();
-  const EnginePlan plan = PlanFor(OnGpus(2), *checkpoint);
-  const auto equal = FitToMemory(plan, *checkpoint, std::vector<int64_t>{60 * kGiB, 60 * kGiB});
-  const auto unequal = FitToMemory(plan, *checkpoint, std::vector<int64_t>{80 * kGiB, 60 * kGiB});
-  ASSERT_TRUE(equal.ok() && unequal.ok()) << unequal.status();
-  EXPECT_EQ(unequal->kv_shape.num_pages, equal->kv_shape.num_pages);
-}
-
-TEST(FitToMemory, TakesNoMorePagesThanRequestsCanUse) {
+TEST(PlanRankMemory, AlignsEachTensorOfTheCacheByItself) {
   const auto checkpoint = OpenMixtral();
   EngineConfig config = OnGpus(2);
-  config.max_running_requests = 3;
-  config.max_model_len = 1000;
-  const auto plan = FitToMemory(PlanFor(config, *checkpoint), *checkpoint, std::vector<int64_t>{80 * kGiB, 80 * kGiB});
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->kv_shape.num_pages, 2 * 63);  // two requests on the rank with more, 63 pages of 16 tokens each
+  config.kv_dtype = DType::kFloat8E4M3;
+  config.page_size = 1;
+  config.max_model_len = 3;  // elements of 3 * 8 * 128 bytes, scales of 3 * 8 * 4
+  EXPECT_EQ(MemoryOf(PlanFor(config, *checkpoint), *checkpoint, 0).kv_cache, 32 * 2 * (3072 + 256));
 }
 
-TEST(FitToMemory, KeepsTheCacheThatWasAskedFor) {
+// Rows that never leave their rank, or are never sliced, need no buffers for it.
+TEST(PlanRankMemory, HasNoBuffersForExchangesThatNeverHappen) {
   const auto checkpoint = OpenMixtral();
   EngineConfig config = OnGpus(2);
-  config.kv_cache_bytes = 5 * kGiB;
-  const auto plan = FitToMemory(PlanFor(config, *checkpoint), *checkpoint, std::vector<int64_t>{80 * kGiB, 80 * kGiB});
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  EXPECT_EQ(plan->kv_shape.num_pages, 2560);
-}
-
-void ExpectRefused(const EngineConfig& config, const Checkpoint& checkpoint, const std::vector<int64_t>& free_bytes,
-                   const std::vector<std::string>& parts) {
-  const absl::Status status = FitToMemory(PlanFor(config, checkpoint), checkpoint, free_bytes).status();
-  ASSERT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  for (const std::string& part : parts) EXPECT_NE(status.message().find(part), std::string::npos) << status << part;
-}
-
-TEST(FitToMemory, RefusesMixtralOnTwoSmallCardsWithNeedHaveAndRemedy) {
-  ExpectRefused(OnGpus(2), *OpenMixtral(), {16 * kGiB, 15 * kGiB},
-                {"rank 1 (GPU 1): needs ", "experts 42.00", "attention 2.50", "embeddings 0.49", "KV cache 4.00",
-                 "has 15.00 GiB free", "one sequence of --max-model-len 32768", "such GPUs"});
-}
-
-// What a message advises must fit, and be the most that does.
-TEST(FitToMemory, AdvisesTheLongestSequenceThatFits) {
-  const auto checkpoint = OpenMixtral();
-  EngineConfig config = OnGpus(2);
-  const RankMemory need = MemoryOf(PlanFor(config, *checkpoint), *checkpoint, 0);
-  const std::vector<int64_t> free_bytes(2, need.total() - kGiB);
-  const absl::Status status = FitToMemory(PlanFor(config, *checkpoint), *checkpoint, free_bytes).status();
-  ASSERT_TRUE(absl::IsFailedPrecondition(status)) << status;
-  const std::string flag = "--max-model-len ";
-  const size_t advice = status.message().rfind(flag);
-  ASSERT_NE(advice, std::string::npos) << status;
-  config.max_model_len = std::stoll(std::string(status.message().substr(advice + flag.size())));
-  EXPECT_GE(config.max_model_len, 24576);  // a gibibyte less of four
-  EXPECT_TRUE(FitToMemory(PlanFor(config, *checkpoint), *checkpoint, free_bytes).ok()) << status;
-  config.max_model_len += config.page_size;
-  EXPECT_FALSE(FitToMemory(PlanFor(config, *checkpoint), *checkpoint, free_bytes).ok());
-}
-
-TEST(FitToMemory, AdvisesToDivideTheAttentionOrMoreCards) {
-  const auto checkpoint = OpenMixtral();
-  EngineConfig config = OnGpus(2);
-  const int64_t have = MemoryOf(PlanFor(config, *checkpoint), *checkpoint, 0).total() - kGiB;
-  ExpectRefused(config, *checkpoint, {have, have}, {"--attention tensor-parallel (needs ", "3 such GPUs"});
-  config.attention = AttentionParallelism::kTensorParallel;
-  EXPECT_TRUE(FitToMemory(PlanFor(config, *checkpoint), *checkpoint, std::vector<int64_t>(2, have)).ok());
-  EXPECT_TRUE(FitToMemory(PlanFor(OnGpus(3), *checkpoint), *checkpoint, std::vector<int64_t>(3, have)).ok());
-}
-
-TEST(FitToMemory, AdvisesFlagsTogetherWhereNoneIsEnoughAlone) {
-  const auto checkpoint = OpenMixtral();
-  ExpectRefused(
-      OnGpus(4), *checkpoint, std::vector<int64_t>(4, 24 * kGiB),
-      {"it would fit with --attention tensor-parallel --max-batch-tokens 256 --max-model-len ", "8 such GPUs"});
-}
-
-TEST(FitToMemory, SaysWhenNoNumberOfCardsHelps) {
-  ExpectRefused(OnGpus(2), *OpenMixtral(), {8 * kGiB, 8 * kGiB}, {"no number of such GPUs holds this model"});
-}
-
-TEST(FitToMemory, AdvisesSmallerBatchesWhereTheyAreWhatIsLarge) {
-  const auto checkpoint = OpenMixtral();
-  EngineConfig config = OnGpus(2);
-  config.max_model_len = 4096;
-  const int64_t have = MemoryOf(PlanFor(config, *checkpoint), *checkpoint, 0).total();
-  config.max_batch_tokens = 16384;
-  // A few page tables and the like lie between the two.
-  ExpectRefused(config, *checkpoint, {have, have}, {"--max-batch-tokens 2048"});
-}
-
-TEST(FitToMemory, RefusesACacheThatIsTooLarge) {
-  EngineConfig config = OnGpus(2);
-  config.kv_cache_bytes = 60 * kGiB;
-  ExpectRefused(config, *OpenMixtral(), {80 * kGiB, 80 * kGiB}, {"KV cache 60.00", "--kv-cache 0"});
+  const int64_t rows = int64_t{4096} * 2;  // bytes of one
+  const auto activations = [&](AttentionParallelism attention, std::optional<ExchangeStrategy> exchange) {
+    config.attention = attention;
+    config.exchange = exchange;
+    return MemoryOf(PlanFor(config, *checkpoint), *checkpoint, 0).activations;
+  };
+  const int64_t travelling = activations(AttentionParallelism::kReplicated, std::nullopt);
+  const int64_t staying = activations(AttentionParallelism::kReplicated, ExchangeStrategy::kAllReduce);
+  // What is received, sent and returned, and the sums of what is received beyond a rank's own.
+  EXPECT_GE(travelling - staying, (4096 + 4096 + 2048 + 2048 - 2) * rows);
+  const int64_t sliced = activations(AttentionParallelism::kTensorParallel, std::nullopt);
+  const int64_t whole = activations(AttentionParallelism::kTensorParallel, ExchangeStrategy::kAllReduce);
+  EXPECT_GE(sliced - whole, (2050 + 2048 + 2048 + 1024 - 4) * rows);
+  EXPECT_EQ(whole, staying - 2050 * (2 * 3072 + 2 * 2 * 2048));  // of half the heads
 }
 
 TEST(FreeBytesOfRanks, DividesACardAmongTheRanksThatShareIt) {

@@ -102,7 +102,7 @@ struct Expected {
 
 // weight * w2(silu(w1 x) * w3 x) added to `sum`, with what rounding may do to every intermediate carried along.
 void AddExpert(const TestExperts& experts, int64_t expert, const std::vector<double>& x, double weight, Expected& sum) {
-  const auto [num_experts, hidden, intermediate, dtype] = experts.weights->spec();
+  const auto [num_experts, hidden, intermediate, dtype, gate_up, down] = experts.weights->spec();
   const auto dot = [](const double* a, const double* b, int64_t n) {
     double result = 0;
     for (int64_t i = 0; i < n; ++i) result += a[i] * b[i];

@@ -63,6 +63,28 @@ TEST(PlanningBackend, HoldsNoExpertsInNoMemory) {
   EXPECT_EQ(backend.bytes_allocated(), 0u);
 }
 
+TEST(PlanningBackend, HoldsQuantizedMatricesInCodesAndScales) {
+  PlanningBackend backend(DType::kBFloat16);
+  const Quantization int4 = {.format = WeightFormat::kInt4, .group_size = 128};
+  // 3 rows of 100 bytes padded to 128, and of 2 scales of 2 bytes: 384 and 12, each rounded up to 256.
+  const auto matrix = backend.CreateMatrix({.out_features = 3, .in_features = 200, .quantization = int4});
+  ASSERT_TRUE(matrix.ok());
+  EXPECT_EQ((*matrix)->bytes(), 512u + 256u);
+  EXPECT_EQ(backend.matrix_bytes(), 768u);
+
+  // w1 and w3: 128 rows of 64 bytes, 2 codes of scales, and 12 bytes of what those are made of; one table of 1 KiB.
+  const Quantization nf4 = {.format = WeightFormat::kNf4, .group_size = 64, .double_quantized = true};
+  const auto experts = backend.CreateExperts(
+      {.num_experts = 3, .hidden_size = 128, .intermediate_size = 64, .gate_up = nf4, .down = nf4});
+  ASSERT_TRUE(experts.ok());
+  const size_t gate_up = 128 * 64 + 128 * 2 + 3 * 512;
+  // 128 rows of 64 columns, padded to 128.
+  const size_t down = 128 * 64 + 128 * 2 + 3 * 512;
+  EXPECT_EQ((*experts)->gate_up(2).bytes(), gate_up);
+  EXPECT_EQ((*experts)->down(0).bytes(), down);
+  EXPECT_EQ(backend.expert_bytes(), 3 * gate_up + 1024 + 3 * down + 1024);
+}
+
 BackendLimits SomeLimits() {
   return {.max_tokens = 100,
           .max_sequences = 7,

@@ -12,7 +12,7 @@ uint16_t Float16Pattern(std::mt19937& random, float deviation) {
 }  // namespace
 
 std::vector<double> FillRandom(Matrix& matrix, std::mt19937& random, float deviation) {
-  const auto [out, in, dtype] = matrix.spec();
+  const auto [out, in, dtype, quantization] = matrix.spec();
   std::normal_distribution<float> normal(0.0f, deviation);
   std::vector<double> values(out * in);
   std::vector<float> floats(out * in);

@@ -1,4 +1,5 @@
-// A Backend that only keeps weights, as plain float32, so that loading is tested without any mathematics.
+// A Backend that only keeps weights, as plain float32 or as the codes and scales they were filled with, so that loading
+// is tested without any mathematics.
 #pragma once
 
 #include <atomic>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/quantization/quantized_tensor.h"
 
 namespace switchyard {
 
@@ -21,22 +23,33 @@ class FakeMatrix : public Matrix {
 
   const MatrixSpec& spec() const override { return spec_; }
   size_t bytes() const override { return values_.size() * sizeof(float); }
-  // A row that was filled already is a failure of the test.
+  // A row whose values, codes or scales were filled already is a failure of the test.
   absl::Status Fill(int64_t row_begin, ConstTensorView rows) override;
+  absl::Status FillCodes(int64_t row_begin, ConstTensorView codes) override;
+  absl::Status FillScales(int64_t row_begin, const GroupScales& scales) override;
+  absl::Status FillColumnOrder(std::span<const int32_t> order) override;
   // Numbers that differ from element to element and from seed to seed, of no particular distribution.
   absl::Status FillRandom(uint64_t seed, float deviation) override;
 
-  // [out_features * in_features], NaN where no Fill has been.
+  // [out_features * in_features], NaN where no Fill has been; of a quantised matrix what codes and scales amount to, in
+  // the order of the input features.
   const std::vector<float>& values() const { return values_; }
+  // What a quantised matrix was filled with.
+  const QuantizedTensor& quantized() const { return quantized_; }
   std::optional<float> deviation() const { return deviation_; }  // what FillRandom was given
 
  private:
   absl::Status TakeFill();
+  // Of rows [row_begin, row_begin + num_rows), those that have all they need.
+  void Dequantize(int64_t row_begin, int64_t num_rows);
 
   const MatrixSpec spec_;
   const FillBudget fills_left_;
   std::vector<float> values_;
-  std::vector<std::atomic<bool>> row_filled_;
+  std::vector<std::atomic<bool>> row_filled_;  // with values or codes
+  std::vector<std::atomic<bool>> scales_filled_;
+  std::atomic<bool> order_filled_ = false;
+  QuantizedTensor quantized_;
   std::optional<float> deviation_;
 };
 

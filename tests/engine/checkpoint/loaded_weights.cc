@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/quantization/quantize.h"
 #include "tests/engine/checkpoint/checkpoint_files.h"
 #include "tests/engine/checkpoint/fake_backend.h"
 
@@ -14,6 +15,15 @@ namespace {
 std::vector<float> Joined(std::vector<float> a, const std::vector<float>& b) {
   a.insert(a.end(), b.begin(), b.end());
   return a;
+}
+
+// What is left of the tensor's values in the recipe's form.
+ReferenceTensor RoundTrip(ReferenceTensor tensor, const QuantizationRecipe& recipe) {
+  if (recipe.is_dense()) return tensor;
+  const absl::StatusOr<QuantizedTensor> quantized = Quantize(recipe, tensor.values, tensor.shape[1]);
+  EXPECT_TRUE(quantized.ok()) << quantized.status();
+  if (quantized.ok()) DequantizeRows(*quantized, 0, quantized->rows, tensor.values);
+  return tensor;
 }
 
 }  // namespace
@@ -40,20 +50,25 @@ WeightShard SecondHalf(const DecoderSpec& spec) {
 }
 
 void ExpectSameAsFiles(const std::string& directory, const DecoderSpec& spec, const WeightShard& shard,
-                       ModelWeights& weights) {
+                       ModelWeights& weights, const QuantizationChoices& quantize) {
   const ReferenceFiles files(directory);
-  const auto whole = [&](const std::string& name) { return files.Read(name).values; };
-  EXPECT_EQ(ValuesOf(*weights.embedding), whole("model.embed_tokens.weight"));
+  const auto read = [&](const std::string& name, const QuantizationRecipe& recipe) {
+    return RoundTrip(files.Read(name), recipe);
+  };
+  const auto whole = [&](const std::string& name, const QuantizationRecipe& recipe = {}) {
+    return read(name, recipe).values;
+  };
+  EXPECT_EQ(ValuesOf(*weights.embedding), whole("model.embed_tokens.weight", quantize.embeddings));
   EXPECT_EQ(ValuesOf(weights.final_norm), whole("model.norm.weight"));
   const std::string head = spec.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-  EXPECT_EQ(ValuesOf(*weights.lm_head), whole(head));
+  EXPECT_EQ(ValuesOf(*weights.lm_head), whole(head, quantize.embeddings));
   ASSERT_EQ(weights.layers.size(), static_cast<size_t>(spec.num_layers));
   const int64_t d = spec.head_dim;
   for (size_t i = 0; i < weights.layers.size(); ++i) {
     LayerWeights& layer = weights.layers[i];
     const std::string prefix = absl::StrCat("model.layers.", i, ".");
     const auto rows = [&](const std::string& name, int64_t begin, int64_t end) {
-      return files.Read(prefix + name).Part(begin, end, 0, spec.hidden_size);
+      return read(prefix + name, quantize.attention).Part(begin, end, 0, spec.hidden_size);
     };
     EXPECT_EQ(ValuesOf(layer.input_norm), whole(prefix + "input_layernorm.weight"));
     EXPECT_EQ(ValuesOf(layer.post_attention_norm), whole(prefix + "post_attention_layernorm.weight"));
@@ -63,15 +78,16 @@ void ExpectSameAsFiles(const std::string& directory, const DecoderSpec& spec, co
     const std::vector<float> v = rows("self_attn.v_proj.weight", shard.kv_head_begin * d, shard.kv_head_end * d);
     EXPECT_EQ(ValuesOf(*layer.qkv), Joined(Joined(q, k), v));
     EXPECT_EQ(ValuesOf(*layer.attention_output),
-              files.Read(prefix + "self_attn.o_proj.weight")
+              read(prefix + "self_attn.o_proj.weight", quantize.attention)
                   .Part(0, spec.hidden_size, shard.head_begin * d, shard.head_end * d));
     ASSERT_NE(layer.experts, nullptr);
     ASSERT_EQ(layer.experts->spec().num_experts, static_cast<int64_t>(shard.experts.size()));
     for (size_t slot = 0; slot < shard.experts.size(); ++slot) {
       const std::string expert = absl::StrCat(prefix, "block_sparse_moe.experts.", shard.experts[slot], ".");
       EXPECT_EQ(ValuesOf(layer.experts->gate_up(static_cast<int64_t>(slot))),
-                Joined(whole(expert + "w1.weight"), whole(expert + "w3.weight")));
-      EXPECT_EQ(ValuesOf(layer.experts->down(static_cast<int64_t>(slot))), whole(expert + "w2.weight"));
+                Joined(whole(expert + "w1.weight", quantize.experts), whole(expert + "w3.weight", quantize.experts)));
+      EXPECT_EQ(ValuesOf(layer.experts->down(static_cast<int64_t>(slot))),
+                whole(expert + "w2.weight", quantize.experts));
     }
   }
 }

@@ -73,7 +73,6 @@ const MalformedConfig kKinds[] = {
     {"BosNegative", "bos_token_id", "-1", {"is -1", "at least 0"}},
     {"ActivationUnknown", "hidden_act", R"("gelu")", {"'gelu'", "only 'silu'"}},
     {"ElementTypeUnknown", "torch_dtype", R"("int8")", {"'int8'", "bfloat16, float16 and float32"}},
-    {"Quantised", "quantization_config", R"({"quant_method": "gptq", "bits": 4})", {"\"gptq\"", "float16 checkpoint"}},
     {"AttentionBias", "attention_bias", "true", {"is true", "not supported"}},
     {"SoftCap", "attn_logit_softcapping", "50.0", {"is 50.0", "not supported"}},
     {"SharedExperts", "n_shared_experts", "2", {"is 2", "not supported"}},

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <numeric>
 #include <random>
 #include <vector>
 
 #include "kernels/cuda/paged_attention.h"
+#include "kernels/float8.h"
 #include "tests/kernels/cuda/device_vector.h"
 #include "tests/kernels/cuda/half_values.h"
 
@@ -17,6 +19,44 @@ namespace switchyard::cuda {
 namespace {
 
 constexpr uint16_t kNan = 0x7FFF;  // in both formats
+
+// Keys or values of all pages as the device has them, NaN at first.
+struct KvRows {
+  KvRows() = default;
+  KvRows(const AttentionStep& step, int64_t rows)
+      : dtype(step.kv_dtype.value_or(step.dtype)),
+        head_dim(step.head_dim),
+        bytes(rows * head_dim * SizeOf(dtype), 0x7F),  // NaN of e4m3
+        scales(rows, std::numeric_limits<float>::quiet_NaN()) {
+    if (SizeOf(dtype) == 2) std::fill_n(reinterpret_cast<uint16_t*>(bytes.data()), rows * head_dim, kNan);
+  }
+
+  void Fill(int64_t row, std::mt19937& random) {
+    std::normal_distribution<float> normal;
+    for (int64_t i = row * head_dim; i < (row + 1) * head_dim; ++i) {
+      if (SizeOf(dtype) == 2) {
+        reinterpret_cast<uint16_t*>(bytes.data())[i] = HalfFromFloat(dtype, normal(random));
+      } else {
+        // Every code but the type's NaN, or -128: others follow from what is written.
+        do bytes[i] = static_cast<uint8_t>(random());
+        while (dtype == DType::kInt8 ? bytes[i] == 0x80 : (bytes[i] & 0x7F) == 0x7F);
+      }
+    }
+    scales[row] = (0.2f + std::abs(normal(random))) / (dtype == DType::kInt8 ? 50.0f : 150.0f);
+  }
+
+  double At(int64_t row, int64_t d) const {
+    const int64_t i = row * head_dim + d;
+    if (SizeOf(dtype) == 2) return FloatFromHalf(dtype, reinterpret_cast<const uint16_t*>(bytes.data())[i]);
+    if (dtype == DType::kInt8) return static_cast<double>(scales[row]) * static_cast<int8_t>(bytes[i]);
+    return static_cast<double>(scales[row]) * FloatFromFloat8E4M3({bytes[i]});
+  }
+
+  DType dtype = DType::kBFloat16;
+  int64_t head_dim = 0;
+  std::vector<uint8_t> bytes;  // [rows, head_dim]
+  std::vector<float> scales;   // [rows]
+};
 
 class StepRunner {
  public:
@@ -79,8 +119,8 @@ class StepRunner {
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random_);
     page_table_.assign(num_sequences() * page_table_width_, -1);
-    k_.assign(num_pages * step_.num_kv_heads * step_.page_size * step_.head_dim, kNan);
-    v_ = k_;
+    const int64_t rows = num_pages * step_.num_kv_heads * step_.page_size;
+    k_ = v_ = KvRows(step_, rows);
     for (int64_t s = 0; s < num_sequences(); ++s) {
       for (int64_t p = 0; p < pages_of(step_.sequences[s]); ++p) {
         page_table_[s * page_table_width_ + p] = order.back();
@@ -88,8 +128,8 @@ class StepRunner {
       }
       for (int64_t h = 0; h < step_.num_kv_heads; ++h) {
         for (int64_t p = 0; p < step_.sequences[s].context; ++p) {
-          Fill(&k_[PageRow(s, h, p)], step_.head_dim, 1.0f);
-          Fill(&v_[PageRow(s, h, p)], step_.head_dim, 1.0f);
+          k_.Fill(PageRow(s, h, p), random_);
+          v_.Fill(PageRow(s, h, p), random_);
         }
       }
     }
@@ -97,11 +137,12 @@ class StepRunner {
 
   int64_t PageRow(int64_t sequence, int64_t kv_head, int64_t position) const {
     const int64_t page = page_table_[sequence * page_table_width_ + position / step_.page_size];
-    return ((page * step_.num_kv_heads + kv_head) * step_.page_size + position % step_.page_size) * step_.head_dim;
+    return (page * step_.num_kv_heads + kv_head) * step_.page_size + position % step_.page_size;
   }
 
   std::vector<uint16_t> Run() const {
     PagedAttentionArgs args = {.dtype = step_.dtype,
+                               .kv_dtype = step_.kv_dtype,
                                .num_tokens = num_tokens(),
                                .num_sequences = num_sequences(),
                                .num_heads = step_.num_heads,
@@ -119,8 +160,10 @@ class StepRunner {
       args.min_query_tokens = std::min(args.min_query_tokens, s.tokens);
     }
     const DeviceVector<uint16_t> q(q_);
-    const DeviceVector<uint16_t> k(k_);
-    const DeviceVector<uint16_t> v(v_);
+    const DeviceVector<uint8_t> k(k_.bytes);
+    const DeviceVector<uint8_t> v(v_.bytes);
+    const DeviceVector<float> k_scales(k_.scales);
+    const DeviceVector<float> v_scales(v_.scales);
     const DeviceVector<int32_t> positions(positions_);
     const DeviceVector<int32_t> token_sequence(token_sequence_);
     const DeviceVector<int32_t> sequence_begin(sequence_begin_);
@@ -131,6 +174,8 @@ class StepRunner {
     args.q = q.data();
     args.k_pages = k.data();
     args.v_pages = v.data();
+    args.k_scales = k_scales.data();
+    args.v_scales = v_scales.data();
     args.positions = positions.data();
     args.token_sequence = token_sequence.data();
     args.sequence_begin = sequence_begin.data();
@@ -156,15 +201,16 @@ class StepRunner {
       double dot = 0;
       for (int64_t d = 0; d < dim; ++d) {
         dot += static_cast<double>(FloatFromHalf(step_.dtype, q_[t * row() + h * dim + d])) *
-               FloatFromHalf(step_.dtype, k_[PageRow(sequence, kv_head, p) + d]);
+               k_.At(PageRow(sequence, kv_head, p), d);
       }
       weights.push_back(dot / std::sqrt(static_cast<float>(dim)));
     }
     const double largest = *std::max_element(weights.begin(), weights.end());
     double sum = 0;
     for (double& w : weights) sum += w = std::exp(w - largest);
-    // Weights and results are rounded to the dtype once each; sums, scores and exponentials have float32's errors, of
-    // which scores of size |s| carry some |s| * 2^-22. A float16 weight may be subnormal: 2^-25 more.
+    // Weights (times scales) and results are rounded to the dtype once each; sums, scores and exponentials have
+    // float32's errors, of which scores of size |s| carry some |s| * 2^-22. A float16 weight may be subnormal: 2^-25
+    // more.
     const double unit = step_.dtype == DType::kBFloat16 ? 0x1p-8 : 0x1p-11;  // half an ulp of 1
     const double float32_unit = 0x1p-22 * (8 + std::abs(largest) + static_cast<double>(weights.size()) / 16);
     for (int64_t d = 0; d < dim; ++d) {
@@ -172,17 +218,19 @@ class StepRunner {
       double magnitude = 0;
       double largest_value = 0;
       for (int64_t p = first; p <= position; ++p) {
-        const double value = FloatFromHalf(step_.dtype, v_[PageRow(sequence, kv_head, p) + d]);
+        const double value = v_.At(PageRow(sequence, kv_head, p), d);
         expected += weights[p - first] / sum * value;
         magnitude += weights[p - first] / sum * std::abs(value);
         largest_value = std::max(largest_value, std::abs(value));
       }
-      const double tolerance = (unit + float32_unit) * magnitude + unit * std::abs(expected) + 0x1p-24 * largest_value;
+      const double tolerance =
+          (unit + float32_unit) * magnitude + HalfRounding(step_.dtype, expected) + 0x1p-24 * largest_value;
       const double actual = FloatFromHalf(step_.dtype, out[d]);
       ASSERT_TRUE(std::abs(actual - expected) <= tolerance)  // false for NaN
-          << Name(step_.dtype) << " head_dim " << dim << " page_size " << step_.page_size << " window " << step_.window
-          << " heads " << step_.num_heads << "/" << step_.num_kv_heads << ": token " << t << " position " << position
-          << " head " << h << " dim " << d << ": " << actual << " instead of " << expected << " +- " << tolerance;
+          << Name(step_.dtype) << " with keys of " << Name(step_.kv_dtype.value_or(step_.dtype)) << " head_dim " << dim
+          << " page_size " << step_.page_size << " window " << step_.window << " heads " << step_.num_heads << "/"
+          << step_.num_kv_heads << ": token " << t << " position " << position << " head " << h << " dim " << d << ": "
+          << actual << " instead of " << expected << " +- " << tolerance;
     }
   }
 
@@ -193,7 +241,8 @@ class StepRunner {
   std::vector<int32_t> sequence_begin_;
   std::vector<int32_t> page_table_;
   int64_t page_table_width_ = 1;
-  std::vector<uint16_t> q_, k_, v_;
+  std::vector<uint16_t> q_;
+  KvRows k_, v_;
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "kernels/tensor.h"
@@ -17,6 +18,7 @@ struct AttentionStepSequence {
 
 struct AttentionStep {
   DType dtype = DType::kBFloat16;
+  std::optional<DType> kv_dtype = std::nullopt;  // kFloat8E4M3 or kInt8
   int64_t num_heads = 4;
   int64_t num_kv_heads = 2;
   int64_t head_dim = 64;

@@ -79,7 +79,7 @@ TEST_F(CommandLineTest, ReadsEveryKindOfValue) {
   EXPECT_EQ(settings.serve.http, (Endpoint{"::1", 0}));
   EXPECT_EQ(settings.serve.drain_timeout, absl::Seconds(90));
   EXPECT_TRUE(settings.engine.reference_kernels);
-  EXPECT_TRUE(settings.engine.bf16_activations);
+  EXPECT_EQ(settings.engine.activations, CpuActivations::kBFloat16);
   EXPECT_TRUE(settings.serve.metrics_alias_vllm);
   EXPECT_EQ(settings.log.format, LogFormat::kJson);
   EXPECT_EQ(settings.serve.api_keys, (std::vector<std::string>{"a", "b"}));
@@ -164,7 +164,7 @@ TEST_F(CommandLineTest, ErrorsNameFlagValueLimitAndRemedy) {
   ExpectRefused("serve --model m --load-format fast", "--load-format|\"fast\"|dummy");
   ExpectRefused("serve --model m --gpu-reserve much", "--gpu-reserve|\"much\"|4GiB");
   ExpectRefused("plan --gpus 16GiB", "--model is missing|config.json");
-  ExpectRefused("plan --model m --device cpu", "--device cpu|plan");
+  ExpectRefused("plan --model m --device cpu --gpus 16GiB", "--gpus|--device cuda|--ranks");
   ExpectRefused("plan --model m --gpus 16GiB,24", "--gpus|\"24\"|unit");
   ExpectRefused("plan --model m --gpus 16GiB,many", "--gpus|\"many\"");
   ExpectRefused("serve --model m --device cuda --ranks 2", "--ranks|--gpus");
@@ -245,6 +245,36 @@ TEST_F(CommandLineTest, PlanTakesGpusOrTheirSizes) {
   EXPECT_FALSE(sizes.plan.json);
 }
 
+TEST_F(CommandLineTest, PlanTakesRanksOnTheCpuAndChoosesFlagsOnDemand) {
+  const Settings cpu = ParseOk("plan --model m --device cpu --ranks 2 --fit");
+  EXPECT_EQ(cpu.engine.device, DeviceKind::kCpu);
+  EXPECT_EQ(cpu.engine.num_local_ranks, 2);
+  EXPECT_TRUE(cpu.plan.fit);
+  EXPECT_FALSE(ParseOk("plan --model m --gpus 16GiB").plan.fit);
+}
+
+TEST_F(CommandLineTest, QuantizeTakesAFormatForExpertsAndAttention) {
+  const Settings settings = ParseOk("quantize --model m --out n --format int4-g64 --max-shard-size 2GB --threads 3");
+  EXPECT_EQ(settings.command, Command::kQuantize);
+  EXPECT_EQ(settings.engine.model_dir, "m");
+  EXPECT_EQ(settings.quantize.out_dir, "n");
+  EXPECT_EQ(settings.quantize.max_shard_bytes, 2'000'000'000);
+  EXPECT_EQ(settings.engine.num_threads, 3);
+  EXPECT_EQ(Name(settings.engine.quantize.experts), "int4-g64");
+  EXPECT_EQ(Name(settings.engine.quantize.attention), "int4-g64");
+  EXPECT_EQ(Name(settings.engine.quantize.embeddings), "none");
+  const Settings experts = ParseOk("quantize --model m --out n --format nf4 --quantize-attention none");
+  EXPECT_TRUE(experts.engine.quantize.attention.is_dense());
+  EXPECT_GE(experts.engine.num_threads, 1);
+  EXPECT_EQ(experts.quantize.max_shard_bytes, 5'000'000'000);
+  ExpectRefused("quantize --out n --format nf4", "--model is missing");
+  ExpectRefused("quantize --model m --format nf4", "--out is missing");
+  ExpectRefused("quantize --model m --out n", "--format is missing|nf4");
+  ExpectRefused("quantize --model m --out n --format fp4", "--format|\"fp4\"|nf4");
+  ExpectRefused("quantize --model m --out n --format nf4 --max-shard-size 0", "--max-shard-size|5GB");
+  ExpectRefused("quantize --model m --out n --format nf4 --ranks 2", "--ranks");
+}
+
 TEST_F(CommandLineTest, DoctorTakesAllGpusUnlessSomeAreNamed) {
   const Settings all = ParseOk("doctor");
   EXPECT_EQ(all.command, Command::kDoctor);
@@ -289,6 +319,10 @@ TEST_F(CommandLineTest, HelpNamesGroupsDefaultsAndVersion) {
   }
   EXPECT_TRUE(absl::StrContains(Parse("--version")->output, "switchyard "));
   EXPECT_TRUE(absl::StrContains(Parse("--help")->output, "score"));
+  EXPECT_TRUE(absl::StrContains(Parse("--help")->output, "quantize"));
+  for (const char* part : {"--format", "--out", "--max-shard-size", "5GB", "--quantize-attention", "--threads"}) {
+    EXPECT_TRUE(absl::StrContains(Parse("quantize --help")->output, part)) << part;
+  }
 }
 
 }  // namespace
