@@ -20,8 +20,9 @@ absl::StatusOr<KvCache> KvCache::Create(const KvCacheShape& shape, Backend& back
   const Shape scales = {shape.num_pages, shape.num_kv_heads, shape.page_size};
   const auto allocate = [&backend](DType dtype, const Shape& of, Tensor& tensor) {
     absl::StatusOr<Tensor> allocated = backend.AllocateTensor(dtype, of);
-    if (allocated.ok()) tensor = *std::move(allocated);
-    return allocated.status();
+    if (!allocated.ok()) return allocated.status();
+    tensor = *std::move(allocated);
+    return absl::OkStatus();
   };
   for (int64_t i = 0; i < shape.num_layers; ++i) {
     Layer& layer = cache.layers_.emplace_back();

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 
 namespace switchyard {
 namespace {
+
+constexpr char kLengthFlag[] = "--max-model-len";
 
 std::string GiB(int64_t bytes) { return absl::StrFormat("%.2f GiB", static_cast<double>(bytes) / (1 << 30)); }
 
@@ -39,7 +42,7 @@ std::optional<std::string> FlagsTogether(const MemoryFitter& fitter, EngineConfi
   }
   const std::optional<int64_t> length = fitter.LongestLength(config, world_size);
   if (!length.has_value()) return std::nullopt;
-  flags.push_back(absl::StrCat("--max-model-len ", *length));
+  flags.push_back(absl::StrCat(kLengthFlag, " ", *length));
   return joined();
 }
 
@@ -79,7 +82,7 @@ std::vector<std::string> SingleFlags(const MemoryFitter& fitter, const EnginePla
   // Within a cache of a fixed size, a shorter sequence saves nothing.
   if (!has_fixed_cache) {
     const std::optional<int64_t> length = fitter.LongestLength(plan.config, world_size);
-    if (length.has_value()) flags.push_back(absl::StrCat("--max-model-len ", *length));
+    if (length.has_value()) flags.push_back(absl::StrCat(kLengthFlag, " ", *length));
   }
   return flags;
 }
@@ -93,7 +96,7 @@ std::optional<std::string> PrecisionFlags(const MemoryFitter& fitter, const Engi
     const std::optional<std::string> others = FlagsTogether(lower_fitter, lower.config, world_size);
     if (!others.has_value()) continue;
     const std::string flags = absl::StrCat(lower.flags, others->empty() ? "" : " ", *others);
-    if (others->find("--max-model-len") == std::string::npos) return flags;
+    if (!absl::StrContains(*others, kLengthFlag)) return flags;
     if (!shorter.has_value()) shorter = flags;
   }
   return shorter;
@@ -107,7 +110,10 @@ std::vector<std::string> Remedies(const MemoryFitter& fitter, const EnginePlan& 
   };
   if (remedies.empty()) add(FlagsTogether(fitter, plan.config, world_size));
   const bool keeps_precision = !remedies.empty();
-  add(PrecisionFlags(fitter, plan.config, world_size));
+  const bool keeps_context = std::any_of(remedies.begin(), remedies.end(), [](const std::string& flags) {
+    return !absl::StrContains(flags, kLengthFlag);
+  });
+  if (!keeps_context) add(PrecisionFlags(fitter, plan.config, world_size));
   // Ranks of one host share its memory.
   if (plan.config.device == DeviceKind::kCpu) return remedies;
   // Ranks beyond one per expert would have none.

@@ -12,7 +12,9 @@ namespace switchyard {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kMappedFrom = size_t{4} << 20;  // two huge pages: below, the C library's heap is as good
+// Below, the C library's heap is as good. Mappings that are made one after the other are neighbours, which the kernel
+// merges, so that huge pages span also weights that are smaller than one, if they are filled after all are made.
+constexpr size_t kMappedFrom = size_t{256} << 10;
 
 absl::Status Exhausted(size_t bytes) {
   return absl::ResourceExhaustedError(absl::StrCat("cannot allocate ", bytes, " bytes of host memory"));

@@ -93,8 +93,9 @@ absl::StatusOr<std::unique_ptr<HostMatrix>> HostMatrix::Create(const MatrixSpec&
   std::unique_ptr<HostMatrix> matrix(new HostMatrix(spec));
   const auto allocate = [](int64_t bytes, Buffer& buffer) {
     absl::StatusOr<Buffer> allocated = AllocateHostMemory(static_cast<size_t>(bytes));
-    if (allocated.ok()) buffer = *std::move(allocated);
-    return allocated.status();
+    if (!allocated.ok()) return allocated.status();
+    buffer = *std::move(allocated);
+    return absl::OkStatus();
   };
   absl::Status status;
   if (quantization.is_dense()) {

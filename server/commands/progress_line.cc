@@ -20,7 +20,7 @@ constexpr absl::Duration kLogInterval = absl::Seconds(10);
 // Three significant digits of small numbers, which tests' models have.
 std::string Gigabytes(int64_t bytes) {
   const double gigabytes = static_cast<double>(bytes) / 1e9;
-  return absl::StrFormat(bytes < 1'000'000'000 ? "%.3f" : "%.1f", gigabytes);
+  return bytes < 1'000'000'000 ? absl::StrFormat("%.3f", gigabytes) : absl::StrFormat("%.1f", gigabytes);
 }
 
 std::string Describe(const ProgressReport& report, double bytes_per_second) {

@@ -13,9 +13,9 @@ dynamic-map.bin: float32 [256].
 nested.txt: per line a number of block maxima (block_maxima below), hexadecimal bits of their offset, FNV-1a of the
     nested codes, FNV-1a of the nested absmax.
 
-The nested codes are those of bitsandbytes' portable kernel, which are the nearest values, as on GPUs; its CPU kernel of
-0.50 rounds through a table of 65,536 bins. The two differ on values exactly between two codes: the portable kernel takes
-the lower, GPUs the even one. So do these vectors, and nearest_even below says where that makes a difference.
+The nested codes are the nearest values, as from bitsandbytes' portable kernel and on GPUs; its CPU kernel of 0.50
+rounds through a table of 65,536 bins. Of two values as near the portable kernel takes the lower, GPUs and these vectors
+the even code; quantize_maxima says where that makes a difference.
 """
 
 import argparse
@@ -94,7 +94,9 @@ def tie_weights() -> torch.Tensor:
     """What lies between two NF4 values, and its neighbours, in blocks whose largest magnitude is a power of 2."""
     values = functional.get_4bit_type("nf4", device="cpu").numpy()
     middles = (values[1:] + values[:-1]) / np.float32(2)
-    block = np.concatenate([middles, np.nextafter(middles, np.float32(2)), np.nextafter(middles, np.float32(-2)), values])
+    above = np.nextafter(middles, np.float32(2))
+    below = np.nextafter(middles, np.float32(-2))
+    block = np.concatenate([middles, above, below, values])
     block = np.pad(block, (0, BLOCK - len(block))).astype(np.float32)
     return torch.from_numpy(np.stack([block, -block, block * 4, block * np.float32(0.125)]))
 
