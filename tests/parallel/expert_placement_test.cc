@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <vector>
 
 namespace switchyard {
 namespace {
@@ -25,6 +26,22 @@ TEST(ExpertPlacement, ContiguousRunsDifferInLengthByOneAtMost) {
 TEST(ExpertPlacement, GivesTheLongerRunsToTheFirstRanks) {
   EXPECT_EQ(ExpertPlacement::Contiguous(8, 3).ToString(),
             "rank 0: experts 0-2; rank 1: experts 3-5; rank 2: experts 6-7");
+}
+
+TEST(ExpertPlacement, TakesRunsOfGivenLengths) {
+  const std::vector<int> lengths = {5, 0, 3};
+  const ExpertPlacement placement = ExpertPlacement::ContiguousRuns(lengths);
+  EXPECT_EQ(placement.ToString(), "rank 0: experts 0-4; rank 1: no experts; rank 2: experts 5-7");
+  EXPECT_EQ(placement.num_experts(), 8);
+  EXPECT_EQ(placement.first_slot(2), 5);
+  EXPECT_TRUE(placement.SlotsAreExperts());
+}
+
+TEST(ExpertPlacementDeathTest, RunsOfNothingAreAProgrammersError) {
+  const std::vector<int> negative = {9, -1};
+  EXPECT_DEATH(ExpertPlacement::ContiguousRuns(negative), "length");
+  const std::vector<int> none = {0, 0};
+  EXPECT_DEATH(ExpertPlacement::ContiguousRuns(none), "next");
 }
 
 TEST(ExpertPlacement, LeavesRanksBeyondTheExpertsEmpty) {
