@@ -23,7 +23,6 @@ constexpr Unsupported kEverywhere[] = {
     {"response_format", Harmless::kText, "leave it out or send {\"type\": \"text\"}"},
     {"bad_words", Harmless::kEmpty, "use logit_bias with -100"},
     {"allowed_token_ids", Harmless::kEmpty, "use logit_bias"},
-    {"prompt_logprobs", Harmless::kEmpty, "use /v1/completions with echo and logprobs"},
     {"guided_json", Harmless::kEmpty, "leave it out"},
     {"guided_regex", Harmless::kEmpty, "leave it out"},
     {"guided_choice", Harmless::kEmpty, "leave it out"},
@@ -33,7 +32,6 @@ constexpr Unsupported kEverywhere[] = {
     {"use_beam_search", Harmless::kFalse, "leave it out"},
     {"length_penalty", Harmless::kOne, "leave it out"},
     {"prompt_embeds", Harmless::kEmpty, "send prompt"},
-    {"return_tokens_as_token_ids", Harmless::kFalse, "use return_token_ids"},
     {"kv_transfer_params", Harmless::kEmpty, "leave it out"},
     {"thinking_token_budget", Harmless::kEmpty, "leave it out"},
 };
