@@ -4,6 +4,7 @@
 //   chrt -f 5 taskset -c 0,1 build/loading_bench --threads 2
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -103,6 +104,14 @@ Loaded Load(const std::string& directory, const std::string& format, int ranks, 
   return loaded;
 }
 
+// The median of three: a virtual machine's memory comes at very different speeds.
+Loaded MeasureLoad(const std::string& directory, const std::string& format, int ranks, int threads) {
+  std::array<Loaded, 3> runs;
+  for (Loaded& run : runs) run = Load(directory, format, ranks, threads);
+  std::sort(runs.begin(), runs.end(), [](const Loaded& a, const Loaded& b) { return a.seconds < b.seconds; });
+  return runs[1];
+}
+
 Options Parse(int argc, char** argv) {
   Options options;
   CLI::App app("Measures loading beside a plain read of the same files.");
@@ -126,7 +135,7 @@ void Run(const Options& options) {
   for (const std::string& format : options.formats) {
     for (const int ranks : options.ranks) {
       const double plain = ReadPlainly(directory, options.threads);
-      const Loaded loaded = Load(directory, format, ranks, options.threads);
+      const Loaded loaded = MeasureLoad(directory, format, ranks, options.threads);
       const double rate = loaded.bytes / loaded.seconds;
       std::printf("| %s | %d | %.2f | %.2f | %.2f | %.2f | %.0f%% |\n", format.c_str(), ranks, loaded.bytes * 1e-9,
                   loaded.seconds, rate * 1e-9, plain * 1e-9, 100 * rate / plain);
