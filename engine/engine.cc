@@ -10,6 +10,7 @@
 #include "engine/engine_loop.h"
 #include "engine/engine_plan.h"
 #include "engine/exchange_choice.h"
+#include "engine/load_warnings.h"
 #include "engine/local_ranks.h"
 #include "engine/rank_worker.h"
 #include "engine/startup.h"
@@ -136,7 +137,7 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const EngineConfig& c
                    .exchange = plan.DescribeExchange(),
                    .placement = plan.placement.ToString(),
                    .device = *device,
-                   .warnings = parts.checkpoint->warnings()};
+                   .warnings = LoadWarnings(plan, *parts.checkpoint)};
   progress({.phase = "ready"});
   return engine;
 }

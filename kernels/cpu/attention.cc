@@ -9,8 +9,8 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h, which includes this file once for each instruction set.
-#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/exp-inl.h"
 #include "kernels/cpu/kv_elements-inl.h"
 #include "kernels/cpu/vector_util-inl.h"
 
@@ -158,7 +158,7 @@ void AttendQueries(const AttentionTask& task, const float* q, float* out, const 
     }
     float* flat = &weights[0][0];
     for (size_t x = 0; x < num_keys * kQueries; x += lanes) {
-      hn::StoreU(hn::Exp(d, hn::LoadU(d, flat + x)), d, flat + x);
+      hn::StoreU(ExpOrNaN(d, hn::LoadU(d, flat + x)), d, flat + x);
     }
     for (size_t i = 0; i < kUsed; ++i) {
       float sum = 0;

@@ -212,6 +212,7 @@ int RunScore(const Settings& settings) {
   if (!lines.ok()) return Report(lines.status());
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(settings.engine, ShowProgress());
   if (!engine.ok()) return Report(engine.status());
+  LogWarnings(**engine);
   if (absl::Status status = Prepare(**engine, &*lines); !status.ok()) return Report(status);
   const int64_t batch = std::min(settings.score.batch, settings.engine.max_queued_requests);
   const absl::Status status = Score(*lines, static_cast<size_t>(batch), engine->get());

@@ -96,7 +96,7 @@ int RunServe(const Settings& settings) {
   absl::StatusOr<std::unique_ptr<Engine>> created = Engine::Create(settings.engine, progress);
   if (!created.ok()) return Report(created.status());
   engine = *std::move(created);
-  for (const std::string& warning : engine->model_info().warnings) spdlog::warn("{}", warning);
+  LogWarnings(*engine);
   signals.ExpectDrain();
   slot.Serve(engine.get());
   front_ends->grpc->ReportHealth();
