@@ -33,7 +33,7 @@ double MeasureStep(Engine& engine, const ModelBenchOptions& options, int64_t bat
 
 void Run(const ModelBenchOptions& options) {
   const std::string model = PrepareModel(options);
-  const DeviceLimits limits = MeasureDeviceLimits(options, model);
+  LimitMeter meter(options, model);
   const int64_t max_batch = *std::max_element(options.batches.begin(), options.batches.end());
   std::printf(
       "| ranks | batch | tokens/s | ms/step | GB/step (least) | GB/s | limit GB/s | of bandwidth | GFLOP/s | limit "
@@ -45,8 +45,10 @@ void Run(const ModelBenchOptions& options) {
         StartBenchEngine(options, model, ranks, max_batch, options.prompt + options.generate);
     const ModelInfo& info = engine->model_info();
     std::fprintf(stderr, "%s; exchange %s\n", info.device.c_str(), info.exchange.c_str());
+    meter.SinceLast();  // loading is not measured
     for (const int64_t batch : options.batches) {
       const double step = MeasureStep(*engine, options, batch);
+      const DeviceLimits limits = meter.SinceLast();
       const int64_t context = options.prompt + options.generate / 2;
       const double bytes = DecodeBytes(info.spec, StoredBitsOf(options, info.spec), batch, context);
       const double flops = DecodeFlops(info.spec, batch, context);
