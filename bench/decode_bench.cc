@@ -1,10 +1,11 @@
-// Decode: tokens per second by batch size and number of ranks, beside the bandwidth and arithmetic limits measured in
-// the same run.
+// Decode: tokens per second by batch size and number of ranks, beside the bandwidth and arithmetic limits measured
+// around every row.
 //
 //   chrt -f 5 taskset -c 0,1 build/decode_bench --threads 2
 //   chrt -f 5 taskset -c 0,1 build/decode_bench --threads 2 --quantize int4 --quantize-embeddings int8
 //       --activations int8
-//   taskset -c 0,1 build/decode_bench --threads 2 --batches 1 --quantize int4 --disturbed
+//   nice -n -20 taskset -c 0,1 build/decode_bench --threads 2 --batches 1 --quantize int4 --disturbed
+//       (no real-time policy: it would keep the busy process from its core)
 //   build-gpu/decode_bench --device cuda --gpus 0 --config tests/engine/data/mixtral-8x7b/config.json
 //       --load-format dummy --quantize nf4 --batches 1,8,64,256 --prompt 128 --generate 160
 #include <algorithm>
