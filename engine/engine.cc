@@ -118,7 +118,7 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const EngineConfig& c
   const uint64_t seed = config.seed != 0 ? config.seed : static_cast<uint64_t>(absl::GetCurrentTimeNanos());
   engine->loop_ =
       std::make_unique<EngineLoop>(plan, spec, parts.checkpoint->generation_defaults(), engine->tokenizer_.get(), seed);
-  engine->links_ = CreateStepLinks(parts.ranks, plan.config);
+  engine->links_ = CreateStepLinks(parts.ranks, plan);
   engine->meter_ = std::make_unique<LoadMeter>(plan, *parts.checkpoint, parts.ranks, progress);
   engine->followers_ =
       std::make_unique<FollowerThreads>(plan, *parts.checkpoint, parts.ranks, engine->links_, *engine->meter_);
@@ -151,7 +151,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& confi
 absl::Status ServeFollower(const EngineConfig& config, const StartupCallback& progress) {
   absl::StatusOr<Startup> startup = PrepareRanks(config, progress);
   if (!startup.ok()) return startup.status();
-  std::vector<std::unique_ptr<StepLink>> links = CreateStepLinks(startup->ranks, startup->plan.config);
+  std::vector<std::unique_ptr<StepLink>> links = CreateStepLinks(startup->ranks, startup->plan);
   LoadMeter meter(startup->plan, *startup->checkpoint, startup->ranks, progress);
   FollowerThreads followers(startup->plan, *startup->checkpoint, startup->ranks, links, meter);
   return followers.Join();

@@ -128,7 +128,9 @@ CpuBackendOptions EnginePlan::cpu_backend_options() const {
   return {.num_threads = threads_per_rank,
           .reference = config.reference_kernels,
           .bf16_activations = config.activations == CpuActivations::kBFloat16,
-          .int8_activations = config.activations == CpuActivations::kInt8};
+          .int8_activations = config.activations == CpuActivations::kInt8,
+          .num_guests = SharesLoops(config) ? (config.num_local_ranks - 1) * threads_per_rank : 0,
+          .shared_loops = shared_loops};
 }
 
 bool EnginePlan::slices_tokens() const {
@@ -158,6 +160,11 @@ std::string EnginePlan::DescribeExchange() const {
   const std::string names = absl::StrJoin(
       exchanges, ", ", [](std::string* out, ExchangeStrategy strategy) { absl::StrAppend(out, Name(strategy)); });
   return config.exchange.has_value() ? names : absl::StrCat("auto (", names, ")");
+}
+
+bool SharesLoops(const EngineConfig& config) {
+  return config.device == DeviceKind::kCpu && !config.reference_kernels && config.num_local_ranks > 1 &&
+         config.launch.num_processes == 1;
 }
 
 DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec) {

@@ -25,6 +25,8 @@ struct EnginePlan {
   KvCacheShape kv_shape;    // of one rank
   SchedulerConfig scheduler;
   std::vector<ExchangeStrategy> exchanges;  // those that a step may use
+  // Of the ranks of this process; null before ranks are to run, and where SharesLoops is false.
+  std::shared_ptr<SharedLoops> shared_loops;
 
   bool heads_are_split() const { return config.attention == AttentionParallelism::kTensorParallel && world_size > 1; }
   WeightShard ShardOf(int rank) const;
@@ -44,6 +46,9 @@ struct EnginePlan {
   int64_t max_useful_pages() const;
   std::string DescribeExchange() const;  // "auto (all_to_all, all_gather)"
 };
+
+// Ranks that wait help those that compute: on CPUs where they are threads of one process.
+bool SharesLoops(const EngineConfig& config);
 
 // What activations, KV pages and (on a GPU) weights are computed and held in: float32 on the CPU; on a GPU --dtype, or
 // else float16 where the checkpoint's weights are float16 and bfloat16 where they are anything else.

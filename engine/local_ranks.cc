@@ -52,11 +52,11 @@ LoadProgressCallback LoadMeter::ForRank(int local_rank) {
   };
 }
 
-std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EngineConfig& config) {
-  if (config.launch.num_processes == 1) return CreateSharedStepLinks(ranks.world_size);
+std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EnginePlan& plan) {
+  if (plan.config.launch.num_processes == 1) return CreateSharedStepLinks(ranks.world_size, plan.shared_loops);
   std::vector<std::unique_ptr<StepLink>> links;
   for (const std::unique_ptr<Communicator>& control : ranks.control) {
-    links.push_back(CreateRemoteStepLink(*control, config.collective_timeout / 4));
+    links.push_back(CreateRemoteStepLink(*control, plan.config.collective_timeout / 4));
   }
   return links;
 }

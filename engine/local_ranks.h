@@ -33,7 +33,7 @@ class LoadMeter {
 };
 
 // One end per local rank, in order.
-std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EngineConfig& config);
+std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EnginePlan& plan);
 
 // Every reference is borrowed and must outlive the threads; destruction joins them.
 class FollowerThreads {

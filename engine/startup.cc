@@ -71,6 +71,12 @@ absl::StatusOr<Startup> PrepareRanks(const EngineConfig& requested, const Startu
     absl::Status status = ListGpus(config.gpus).status();
     if (!status.ok()) return status;
   }
+  std::shared_ptr<SharedLoops> shared_loops;
+  std::function<bool()> meanwhile;
+  if (SharesLoops(config)) {
+    shared_loops = std::make_shared<SharedLoops>(config.num_local_ranks);
+    meanwhile = [shared_loops] { return shared_loops->Help(); };
+  }
   progress({.phase = "connect"});
   absl::StatusOr<LocalRanks> ranks = ConnectRanks({.master_addr = config.launch.master_addr,
                                                    .master_port = config.launch.master_port,
@@ -78,11 +84,13 @@ absl::StatusOr<Startup> PrepareRanks(const EngineConfig& requested, const Startu
                                                    .process_idx = config.launch.process_idx,
                                                    .num_local_ranks = config.num_local_ranks,
                                                    .collective_timeout = config.collective_timeout,
+                                                   .meanwhile = std::move(meanwhile),
                                                    .job = JobFingerprint(config, spec)});
   if (!ranks.ok()) return ranks.status();
   absl::StatusOr<EnginePlan> plan = MakeEnginePlan(config, spec, ranks->world_size);
   if (plan.ok() && on_gpus) plan = FitToGpus(*std::move(plan), **checkpoint, *ranks);
   if (!plan.ok()) return plan.status();
+  plan->shared_loops = std::move(shared_loops);
   return Startup{*std::move(checkpoint), *std::move(ranks), *std::move(plan)};
 }
 

@@ -177,10 +177,11 @@ absl::StatusOr<LocalRanks> ConnectRanks(const LaunchSpec& spec) {
   absl::Status status = CheckSpec(spec);
   if (!status.ok()) return status;
   if (spec.num_processes == 1) {
-    return LocalRanks{.first_rank = 0,
-                      .world_size = spec.num_local_ranks,
-                      .data = CreateInProcessCommunicators(spec.num_local_ranks, spec.collective_timeout),
-                      .control = CreateInProcessCommunicators(spec.num_local_ranks, spec.collective_timeout)};
+    return LocalRanks{
+        .first_rank = 0,
+        .world_size = spec.num_local_ranks,
+        .data = CreateInProcessCommunicators(spec.num_local_ranks, spec.collective_timeout, spec.meanwhile),
+        .control = CreateInProcessCommunicators(spec.num_local_ranks, spec.collective_timeout)};
   }
   const absl::Time deadline = absl::Now() + spec.connect_timeout;
   std::unique_ptr<RendezvousServer> server;

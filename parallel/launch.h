@@ -1,6 +1,7 @@
 // How the processes of one server find each other: torchrun's convention.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,8 @@ struct LaunchSpec {
   absl::Duration collective_timeout = absl::Seconds(60);  // for one collective
   // For one collective of the control communicators: their ranks may still be loading.
   absl::Duration control_timeout = absl::Hours(1);
+  // With one process: what ranks that wait for the data plane do meanwhile, see CreateInProcessCommunicators.
+  std::function<bool()> meanwhile;
   std::string job;  // a fingerprint of what must agree (model, attention, ...); a mismatch is refused, both shown
 };
 
