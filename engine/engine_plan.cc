@@ -230,7 +230,8 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
                                   .pages_per_domain = kv_shape.num_pages,
                                   .page_size = config.page_size,
                                   .max_batch_tokens = config.max_batch_tokens,
-                                  .max_running_requests = config.max_running_requests},
+                                  .max_running_requests = config.max_running_requests,
+                                  .reserve_worst_case = config.admission == Admission::kWorstCase},
                     .exchanges = std::move(exchanges)};
 }
 

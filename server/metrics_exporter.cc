@@ -82,6 +82,8 @@ void AddRequests(const EngineStats& stats, Families& out) {
   out.Gauge("num_requests_running", "Requests being generated.", static_cast<double>(stats.num_requests_running));
   out.Gauge("num_requests_waiting", "Requests waiting to be scheduled.",
             static_cast<double>(stats.num_requests_waiting));
+  out.Gauge("num_tokens_waiting", "Prompt tokens of requests that have not begun.",
+            static_cast<double>(stats.num_tokens_waiting));
   out.Gauge("kv_cache_usage_perc", "KV pages in use, of all ranks; 1 is all of them.",
             stats.kv_pages_total == 0
                 ? 0.0
@@ -99,6 +101,12 @@ void AddRequests(const EngineStats& stats, Families& out) {
   out.Counter(finished, help, static_cast<double>(stats.requests_length), {{"finished_reason", "length"}});
   out.Counter(finished, help, static_cast<double>(stats.requests_abort), {{"finished_reason", "abort"}});
   out.Counter(finished, help, static_cast<double>(stats.requests_error), {{"finished_reason", "error"}});
+  for (size_t i = 0; i < kNumRejectReasons; ++i) {
+    out.Counter("requests_rejected_total", "Requests turned away before they ran, by reason.",
+                static_cast<double>(stats.requests_rejected[i]), {{"reason", Name(static_cast<RejectReason>(i))}});
+  }
+  out.Counter("rank_restarts_total", "Times that the ranks were built anew after one was lost.",
+              static_cast<double>(stats.num_rank_restarts));
 }
 
 void AddLatencies(const EngineStats& stats, Families& out) {
@@ -133,6 +141,11 @@ void AddExperts(const EngineStats& stats, bool per_expert, Families& out) {
                   static_cast<double>(stats.expert_tokens[layer][expert]),
                   {{"layer", std::to_string(layer)}, {"expert", std::to_string(expert)}});
     }
+  }
+  for (size_t rank = 0; rank < stats.straggler_wait_seconds.size(); ++rank) {
+    out.Counter("moe_straggler_wait_seconds",
+                "Time that a rank was in dispatch and combine beyond the rank that was there the least.",
+                stats.straggler_wait_seconds[rank], {{"rank", std::to_string(rank)}});
   }
   out.Counter("moe_dispatch_seconds", "Time that rank 0 spent in dispatch.", stats.dispatch_seconds);
   out.Counter("moe_expert_seconds", "Time that rank 0 spent in its experts.", stats.expert_seconds);

@@ -121,6 +121,8 @@ void ReadChoices(FieldReader& fields, const ModelContext& model, GenerationPlan*
                                         "; choosing among more candidates than are returned is unsupported in this "
                                         "version: leave best_of out or set it to n"));
   }
+  constexpr auto kInt = std::numeric_limits<int32_t>();
+  plan->request.priority = static_cast<int32_t>(fields.Int("priority", kInt.min(), kInt.max()).value_or(0));
   plan->return_token_ids = fields.Bool("return_token_ids").value_or(false) || model.tokenizer() == nullptr;
 }
 
