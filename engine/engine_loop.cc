@@ -93,6 +93,11 @@ absl::Status EngineLoop::Health() const {
   return absl::OkStatus();
 }
 
+absl::Status EngineLoop::failure() const {
+  const std::lock_guard lock(mu_);
+  return failure_;
+}
+
 void EngineLoop::Stop() {
   const std::lock_guard lock(mu_);
   stopping_ = true;

@@ -37,6 +37,8 @@ class EngineLoop {
   void Abort(const std::string& request_id);
   absl::Status Drain(absl::Duration limit);
   absl::Status Health() const;
+  // What Run has ended with; OK before, and where it was stopped.
+  absl::Status failure() const;
   EngineStats Stats() const { return stats_.Snapshot(); }
 
   // Serves until Stop or the loss of a rank; every request has had its last update on return.

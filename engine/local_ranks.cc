@@ -67,10 +67,19 @@ FollowerThreads::FollowerThreads(const EnginePlan& plan, const Checkpoint& check
   for (int i = 0; i < static_cast<int>(ranks.data.size()); ++i) {
     if (ranks.first_rank + i == 0) continue;
     const size_t slot = static_cast<size_t>(i);
-    threads_.emplace_back(
-        [this, &plan, &checkpoint, &data = *ranks.data[slot], &link = *links[slot], i, slot,
-         progress = meter.ForRank(i)] { statuses_[slot] = ServeRank(plan, checkpoint, data, i, link, progress); });
+    threads_.emplace_back([this, &plan, &checkpoint, &data = *ranks.data[slot], &link = *links[slot], i, slot,
+                           progress = meter.ForRank(i)] {
+      statuses_[slot] = ServeRank(plan, checkpoint, data, i, link, progress);
+      const std::lock_guard lock(mu_);
+      ++num_ended_;
+      ended_.notify_all();
+    });
   }
+}
+
+bool FollowerThreads::WaitFor(absl::Duration limit) {
+  std::unique_lock lock(mu_);
+  return ended_.wait_for(lock, absl::ToChronoNanoseconds(limit), [this] { return num_ended_ == threads_.size(); });
 }
 
 absl::Status FollowerThreads::Join() {

@@ -77,8 +77,10 @@ absl::StatusOr<Startup> PrepareRanks(const EngineConfig& requested, const Startu
                                                    .num_processes = config.launch.num_processes,
                                                    .process_idx = config.launch.process_idx,
                                                    .num_local_ranks = config.num_local_ranks,
+                                                   .connect_timeout = config.connect_timeout,
                                                    .collective_timeout = config.collective_timeout,
-                                                   .job = JobFingerprint(config, spec)});
+                                                   .process_timeout = config.rank_timeout,
+                                                   .job = JobFacts(config, spec)});
   if (!ranks.ok()) return ranks.status();
   absl::StatusOr<EnginePlan> plan = MakeEnginePlan(config, spec, ranks->world_size);
   if (plan.ok() && on_gpus) plan = FitToGpus(*std::move(plan), **checkpoint, *ranks);
