@@ -5,7 +5,6 @@
 #include "absl/time/clock.h"
 #include "engine/engine.h"
 #include "engine/local_ranks.h"
-#include "engine/rank_group.h"
 #include "engine/restart_budget.h"
 #include "engine/startup.h"
 
@@ -16,7 +15,6 @@ namespace {
 absl::Status Follow(Startup startup, const StartupCallback& progress) {
   const std::vector<std::unique_ptr<StepLink>> links = CreateStepLinks(startup.ranks, startup.plan.config);
   LoadMeter meter(startup.plan, *startup.checkpoint, startup.ranks, progress);
-  const std::unique_ptr<Heartbeat> heart = StartHeartbeat(startup.ranks, startup.plan.config);
   FollowerThreads followers(startup.plan, *startup.checkpoint, startup.ranks, links, meter);
   return followers.Join();
 }

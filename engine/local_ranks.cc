@@ -1,5 +1,6 @@
 #include "engine/local_ranks.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/rank_worker.h"
@@ -55,8 +56,10 @@ LoadProgressCallback LoadMeter::ForRank(int local_rank) {
 std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EngineConfig& config) {
   if (config.launch.num_processes == 1) return CreateSharedStepLinks(ranks.world_size);
   std::vector<std::unique_ptr<StepLink>> links;
+  // An idle rank 0 learns of a loss when it next says something.
+  const absl::Duration max_silence = std::min(config.collective_timeout, config.rank_timeout) / 4;
   for (const std::unique_ptr<Communicator>& control : ranks.control) {
-    links.push_back(CreateRemoteStepLink(*control, config.collective_timeout / 4));
+    links.push_back(CreateRemoteStepLink(*control, max_silence));
   }
   return links;
 }

@@ -1,21 +1,11 @@
 #include "engine/rank_group.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "engine/exchange_choice.h"
 #include "engine/rank_worker.h"
 
 namespace switchyard {
-
-std::unique_ptr<Heartbeat> StartHeartbeat(const LocalRanks& ranks, const EngineConfig& config) {
-  const absl::Duration period = std::min(absl::Milliseconds(250), config.rank_timeout / 4);
-  return std::make_unique<Heartbeat>(ranks.processes.get(), period, [&ranks](const absl::Status& reason) {
-    for (const auto* communicators : {&ranks.data, &ranks.control}) {
-      for (const std::unique_ptr<Communicator>& communicator : *communicators) communicator->Abort(reason);
-    }
-  });
-}
 
 absl::StatusOr<std::unique_ptr<RankGroup>> RankGroup::Start(Startup startup, const Tokenizer* tokenizer, uint64_t seed,
                                                             const StartupCallback& progress) {
@@ -26,7 +16,6 @@ absl::StatusOr<std::unique_ptr<RankGroup>> RankGroup::Start(Startup startup, con
                                               tokenizer, seed);
   group->links_ = CreateStepLinks(parts.ranks, plan.config);
   group->meter_ = std::make_unique<LoadMeter>(plan, *parts.checkpoint, parts.ranks, progress);
-  group->heart_ = StartHeartbeat(parts.ranks, plan.config);
   group->followers_ =
       std::make_unique<FollowerThreads>(plan, *parts.checkpoint, parts.ranks, group->links_, *group->meter_);
   std::promise<absl::StatusOr<std::string>> ready;
@@ -43,7 +32,6 @@ RankGroup::~RankGroup() {
   loop_->Stop();
   if (leader_.joinable()) leader_.join();
   followers_.reset();
-  heart_.reset();
 }
 
 absl::Status RankGroup::WaitForEnd() {
@@ -54,7 +42,7 @@ absl::Status RankGroup::WaitForEnd() {
 bool RankGroup::Release(absl::Duration limit) {
   if (!followers_->WaitFor(limit)) return false;
   followers_.reset();
-  heart_.reset();
+  startup_.heart.reset();
   return true;
 }
 

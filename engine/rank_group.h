@@ -13,7 +13,6 @@
 #include "absl/time/time.h"
 #include "engine/engine.h"
 #include "engine/engine_loop.h"
-#include "engine/heartbeat.h"
 #include "engine/local_ranks.h"
 #include "engine/startup.h"
 #include "engine/step_link.h"
@@ -50,11 +49,7 @@ class RankGroup {
   std::unique_ptr<EngineLoop> loop_;
   std::unique_ptr<LoadMeter> meter_;
   std::unique_ptr<FollowerThreads> followers_;
-  std::unique_ptr<Heartbeat> heart_;
   std::thread leader_;
 };
-
-// Watches the other processes for as long as it lives; a loss ends every call of this process's ranks.
-std::unique_ptr<Heartbeat> StartHeartbeat(const LocalRanks& ranks, const EngineConfig& config);
 
 }  // namespace switchyard

@@ -1,6 +1,7 @@
 #include "engine/stats.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "kernels/check.h"
 
@@ -24,6 +25,22 @@ void Histogram::Observe(double value) {
   ++counts_[static_cast<size_t>(bucket)];
   sum_ += value;
   ++count_;
+}
+
+double RoutingEntropy(const std::vector<uint64_t>& expert_tokens) {
+  double total = 0;
+  for (const uint64_t count : expert_tokens) total += static_cast<double>(count);
+  double entropy = 0;
+  for (const uint64_t count : expert_tokens) {
+    if (count == 0) continue;
+    const double share = static_cast<double>(count) / total;
+    entropy -= share * std::log2(share);
+  }
+  return entropy;
+}
+
+int64_t NumDeadExperts(const std::vector<uint64_t>& expert_tokens) {
+  return std::count(expert_tokens.begin(), expert_tokens.end(), uint64_t{0});
 }
 
 }  // namespace switchyard

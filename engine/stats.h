@@ -70,4 +70,9 @@ struct EngineStats {
   std::array<uint64_t, 3> exchange_bytes = {};  // indexed by ExchangeStrategy: payload that rank 0 sent
 };
 
+// In bits, of one layer's tokens per expert: log2(experts) when all are used alike, 0 when one takes every token.
+double RoutingEntropy(const std::vector<uint64_t>& expert_tokens);
+// Experts of one layer that no token was routed to.
+int64_t NumDeadExperts(const std::vector<uint64_t>& expert_tokens);
+
 }  // namespace switchyard

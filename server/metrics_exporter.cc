@@ -3,7 +3,6 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
-#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -65,19 +64,6 @@ class Families {
   std::vector<MetricFamily> families_;
 };
 
-// In bits: log2(experts) when all are used alike, 0 when one takes every token.
-double Entropy(const std::vector<uint64_t>& tokens) {
-  double total = 0;
-  for (uint64_t count : tokens) total += static_cast<double>(count);
-  double entropy = 0;
-  for (uint64_t count : tokens) {
-    if (count == 0) continue;
-    const double share = static_cast<double>(count) / total;
-    entropy -= share * std::log2(share);
-  }
-  return entropy;
-}
-
 void AddRequests(const EngineStats& stats, Families& out) {
   out.Gauge("num_requests_running", "Requests being generated.", static_cast<double>(stats.num_requests_running));
   out.Gauge("num_requests_waiting", "Requests waiting to be scheduled.",
@@ -122,18 +108,17 @@ void AddLatencies(const EngineStats& stats, Families& out) {
 }
 
 void AddExperts(const EngineStats& stats, bool per_expert, Families& out) {
-  double dead = 0;
-  for (const std::vector<uint64_t>& layer : stats.expert_tokens) {
-    for (uint64_t tokens : layer) dead += tokens == 0 ? 1 : 0;
-  }
-  out.Gauge("moe_dead_experts", "Experts, over all layers, that no token was routed to since start.", dead);
+  int64_t dead = 0;
+  for (const std::vector<uint64_t>& layer : stats.expert_tokens) dead += NumDeadExperts(layer);
+  out.Gauge("moe_dead_experts", "Experts, over all layers, that no token was routed to since start.",
+            static_cast<double>(dead));
   for (size_t layer = 0; layer < stats.rank_load_max_over_mean.size(); ++layer) {
     out.Gauge("moe_rank_load_max_over_mean", "Routed tokens of the busiest rank over the mean, since start.",
               stats.rank_load_max_over_mean[layer], {{"layer", std::to_string(layer)}});
   }
   for (size_t layer = 0; layer < stats.expert_tokens.size(); ++layer) {
     out.Gauge("moe_routing_entropy", "Entropy in bits of the tokens' distribution over experts, since start.",
-              Entropy(stats.expert_tokens[layer]), {{"layer", std::to_string(layer)}});
+              RoutingEntropy(stats.expert_tokens[layer]), {{"layer", std::to_string(layer)}});
   }
   for (size_t layer = 0; per_expert && layer < stats.expert_tokens.size(); ++layer) {
     for (size_t expert = 0; expert < stats.expert_tokens[layer].size(); ++expert) {
