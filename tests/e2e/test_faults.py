@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import json
 import re
 import signal
 import threading
@@ -73,6 +72,9 @@ def test_a_stopped_process_is_found_within_seconds_and_named(start_pair):
 def test_an_idle_server_finds_a_stopped_process_too(start_pair):
     pair = start_pair("--rank-timeout", "2s")
     pair.follower.signal(signal.SIGSTOP)
+    begin = time.monotonic()
+    harness.wait_until(lambda: pair.leader.get("/ready").status_code == 503, "the loss is known")
+    assert time.monotonic() - begin < 12  # of --collective-timeout's 60
     assert pair.leader.wait() == 1
     assert "process 1 (rank 1)" in pair.leader.log()
 
@@ -137,16 +139,18 @@ def test_ten_times_the_load_is_served_in_time_or_refused_at_once(tmp_path):
         alone = httpx.post(server.url + "/v1/completions", json=body, timeout=harness.PATIENCE).json()
         end = time.monotonic() + 6
         replies, lock = [], threading.Lock()
+        # A client per request would keep this machine busier than the server does.
+        http = httpx.Client(timeout=harness.PATIENCE, limits=httpx.Limits(max_connections=None))
 
-        def client(i):
+        def client(_):
             while time.monotonic() < end:
-                reply = httpx.post(server.url + "/v1/completions", json=body, timeout=harness.PATIENCE)
+                reply = http.post(server.url + "/v1/completions", json=body)
                 with lock:
                     replies.append(reply)
                 if reply.status_code == 429:
-                    time.sleep(0.05)  # ten times too soon
+                    time.sleep(0.1)  # ten times too soon
 
-        with concurrent.futures.ThreadPoolExecutor(40) as pool:  # as many as run and wait, four times
+        with concurrent.futures.ThreadPoolExecutor(40) as pool:  # four times as many as can run and wait
             list(pool.map(client, range(40)))
         served = [reply for reply in replies if reply.status_code == 200]
         refused = [reply for reply in replies if reply.status_code == 429]
@@ -156,9 +160,10 @@ def test_ten_times_the_load_is_served_in_time_or_refused_at_once(tmp_path):
         for reply in refused:
             assert 1 <= int(reply.headers["retry-after"]) <= 60
             assert "--max-queue" in reply.json()["error"]["message"]
+        # What is left of the time to first token is one prefill, as long as this machine makes it.
         counts = {float(bound): float(count) for bound, count in re.findall(
-            r'switchyard:time_to_first_token_seconds_bucket\{.*le="([\d.]+)"\} (\S+)', server.get("/metrics").text)}
-        assert counts[2.5] == len(served) + 1, counts  # the limit and one prefill; buckets are coarse
+            r'switchyard:request_queue_time_seconds_bucket\{.*le="([\d.]+)"\} (\S+)', server.get("/metrics").text)}
+        assert counts[1.5] == len(served) + 1, counts
         harness.wait_until(lambda: idle(server), "all pages are back")
         rejected = server.metric("switchyard:requests_rejected_total")
         assert rejected == len(refused)
