@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -59,7 +60,7 @@ DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec);
 // config.kv_cache_bytes stays 0: how many there can be is for FitToMemory (memory_plan.h) to say.
 absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& config, const DecoderSpec& spec, int world_size);
 
-// What must agree between processes, in words: a mismatch is shown to the user.
-std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec);
+// What must agree between processes, by name: differing values are shown to the user.
+std::vector<std::pair<std::string, std::string>> JobFacts(const EngineConfig& config, const DecoderSpec& spec);
 
 }  // namespace switchyard

@@ -1,12 +1,15 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "engine/step_link.h"
 #include "kernels/check.h"
 #include "kernels/cpu/spin.h"
 
 namespace switchyard {
 namespace {
+
+constexpr absl::Duration kLastWordsLimit = absl::Seconds(2);
 
 // Rank 0 writes `batch`, then raises `published`; the others write their outputs, then raise `returned`.
 // Who waits spins briefly and then sleeps, so idle ranks cost nothing.
@@ -42,6 +45,10 @@ class SharedStepLink : public StepLink {
   absl::StatusOr<std::vector<StepOutput>> Collect(absl::StatusOr<StepOutput> own) override {
     CHECK_EQ(rank_, 0);
     const uint64_t expected = step_ * (steps_->outputs.size() - 1);
+    if (!own.ok()) {
+      WaitForLastWords(expected);
+      return own.status();
+    }
     uint64_t returned = steps_->returned.load(std::memory_order_acquire);
     while (returned != expected) {
       steps_->Wait(steps_->returned, returned);
@@ -73,6 +80,14 @@ class SharedStepLink : public StepLink {
   }
 
  private:
+  // The others have been told by the data plane and come back at once, unless one hangs in its own work.
+  void WaitForLastWords(uint64_t expected) const {
+    const absl::Time deadline = absl::Now() + kLastWordsLimit;
+    while (steps_->returned.load(std::memory_order_acquire) != expected && absl::Now() < deadline) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+
   const std::shared_ptr<SharedSteps> steps_;
   const int rank_;
   uint64_t step_ = 0;

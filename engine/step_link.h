@@ -37,7 +37,8 @@ std::vector<std::unique_ptr<StepLink>> CreateSharedStepLinks(int num_ranks,
                                                              std::shared_ptr<SharedLoops> loops = nullptr);
 
 // Ranks of several processes: batches and outputs travel encoded over `control`, which is borrowed. `max_silence` is to
-// be well below the communicator's own time limit.
+// be well below the communicator's own time limit. Every batch has a number and a hash, which its receiver checks and
+// sends back with its output: INTERNAL where a rank works on another batch than rank 0 has published.
 std::unique_ptr<StepLink> CreateRemoteStepLink(Communicator& control, absl::Duration max_silence);
 
 }  // namespace switchyard

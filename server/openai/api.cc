@@ -15,6 +15,7 @@
 #include "server/openai/completion_format.h"
 #include "server/openai/completions.h"
 #include "server/openai/errors.h"
+#include "server/openai/experts.h"
 #include "server/openai/generation.h"
 #include "server/openai/json_text.h"
 #include "server/openai/models.h"
@@ -81,6 +82,7 @@ void Api::AddRoutes() {
   AddGet("/metrics", [this](const Request&) {
     return Response{.content_type = MetricsExporter::ContentType(), .body = exporter_.Render()};
   });
+  AddGet("/v1/experts", [this](const Request&) { return ExpertStatistics(*slot_); });
   AddGet("/v1/models", [this](const Request&) { return ListModels(*slot_); });
   AddGet("/v1/models/", [this](const Request& request) {
     constexpr size_t kPrefix = std::string_view("/v1/models/").size();

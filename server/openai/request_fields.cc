@@ -58,9 +58,17 @@ constexpr Unsupported kOfChat[] = {
 };
 
 // Whatever they say, the generated tokens are the same.
-constexpr const char* kWithoutEffect[] = {
-    "store",    "metadata",   "service_tier",        "verbosity",  "prompt_cache_key", "safety_identifier",
-    "priority", "cache_salt", "parallel_tool_calls", "prediction", "reasoning_effort", "prompt_cache_retention"};
+constexpr const char* kWithoutEffect[] = {"store",
+                                          "metadata",
+                                          "service_tier",
+                                          "verbosity",
+                                          "prompt_cache_key",
+                                          "safety_identifier",
+                                          "cache_salt",
+                                          "parallel_tool_calls",
+                                          "prediction",
+                                          "reasoning_effort",
+                                          "prompt_cache_retention"};
 
 bool AsksForNothing(const json& value, Harmless harmless) {
   switch (harmless) {

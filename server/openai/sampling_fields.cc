@@ -125,6 +125,8 @@ void ReadChoices(FieldReader& fields, const ModelContext& model, GenerationPlan*
     fields.Fail("best_of", absl::StrCat("is ", plan->candidates, ", more than n = ", plan->n,
                                         ", and the best are known only at the end; send \"stream\": false"));
   }
+  constexpr auto kInt = std::numeric_limits<int32_t>();
+  plan->request.priority = static_cast<int32_t>(fields.Int("priority", kInt.min(), kInt.max()).value_or(0));
   plan->return_token_ids = fields.Bool("return_token_ids").value_or(false) || model.tokenizer() == nullptr;
   plan->tokens_as_ids = fields.Bool("return_tokens_as_token_ids").value_or(false);
   plan->num_prompt_logprobs =

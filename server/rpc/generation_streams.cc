@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <random>
 #include <set>
 #include <utility>
@@ -9,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/retry_after.h"
 #include "server/rpc/request_codec.h"
 #include "server/rpc/response_writer.h"
 
@@ -51,6 +53,7 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     if (!engine.ok()) return engine.status();
     absl::StatusOr<GenerationRequest> request = ToEngineRequest(message, **engine, slot_.served_model_name());
     if (!request.ok()) return request.status();
+    request->deadline = absl::FromChrono(context_->deadline());
     const std::string id = request->id;
     const bool with_logprobs = request->num_logprobs >= 0;
     const absl::Status status = (*engine)->Submit(*std::move(request), [self = shared_from_this(), engine = *engine, id,
@@ -75,6 +78,11 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     if (!update.finish.has_value()) return wanted;
     Close(EndStatus(id, update));
     return true;
+  }
+
+  void BeforeFinish(const absl::Status& status) override {
+    const std::optional<int64_t> seconds = RetryAfterSeconds(status);
+    if (seconds.has_value()) context_->AddTrailingMetadata("retry-after", absl::StrCat(*seconds));
   }
 
   void AbortRequest() {
@@ -158,6 +166,7 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
     }
     absl::StatusOr<GenerationRequest> request = ToEngineRequest(message, **engine, slot_.served_model_name());
     if (!request.ok()) return request.status();
+    request->deadline = absl::FromChrono(context_->deadline());
     {
       absl::MutexLock lock(&requests_mu_);
       engine_ = *engine;

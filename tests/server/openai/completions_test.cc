@@ -1,5 +1,6 @@
 // POST /v1/completions, not streaming.
 #include "absl/strings/str_cat.h"
+#include "engine/retry_after.h"
 #include "tests/server/openai/api_fixture.h"
 
 namespace switchyard::openai {
@@ -266,6 +267,18 @@ TEST_F(Completions, AnswersAFullQueueWithRetryAfter) {
   const HttpReply reply = Post(kPath, {{"prompt", "Hi"}});
   EXPECT_EQ(ErrorOf(reply, 429)["type"], "rate_limit_error");
   EXPECT_EQ(reply.headers.at("retry-after"), "1");
+}
+
+TEST_F(Completions, PassOnTheEnginesEstimateOfWhenToRetry) {
+  Serve({.submit_status = WithRetryAfter(absl::ResourceExhaustedError("the queue is full"), 17)});
+  EXPECT_EQ(Post(kPath, {{"prompt", "Hi"}}).headers.at("retry-after"), "17");
+}
+
+TEST_F(Completions, PassOnThePriority) {
+  Serve();
+  EXPECT_EQ(Post(kPath, {{"prompt", "Hi"}, {"priority", -3}}).status, 200);
+  EXPECT_EQ(engine_->submitted().front().priority, -3);
+  EXPECT_EQ(ErrorOf(Post(kPath, {{"prompt", "Hi"}, {"priority", 1.5}}), 400)["param"], "priority");
 }
 
 }  // namespace
