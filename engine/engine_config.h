@@ -34,6 +34,11 @@ enum class CpuActivations {
 };
 const char* Name(CpuActivations activations);  // "float32", "bfloat16", "int8"
 
+// For EngineConfig::expert_places: as many as fit.
+inline constexpr int64_t kAutoExpertPlaces = 0;
+
+std::string Name(const std::optional<int64_t>& expert_places);  // "none", "auto", "4"
+
 // torchrun's variables; see parallel/launch.h.
 struct LaunchConfig {
   std::string master_addr = "127.0.0.1";
@@ -64,6 +69,11 @@ struct EngineConfig {
   QuantizationChoices quantize;  // of a dense checkpoint, while it is loaded
   // Of KV pages: kFloat8E4M3 or kInt8; none: as activations.
   std::optional<DType> kv_dtype;
+
+  // --offload-experts: of each layer's experts, how many a rank has on its device at a time. The others are copied there
+  // when they are needed: from pinned host memory, or on CPU ranks from files in offload_dir. None: all are there.
+  std::optional<int64_t> expert_places;
+  std::string offload_dir = "/tmp";
 
   LoadFormat load_format = LoadFormat::kAuto;
   int load_threads = 0;  // per rank; 0: 4 on a GPU, as many as the rank computes with on the CPU

@@ -54,6 +54,7 @@ void StatsRecorder::RecordStep(const Batch& batch, const std::vector<StepOutput>
     for (size_t i = 0; i < output.expert_tokens.size(); ++i) {
       stats_.expert_tokens[i / num_experts][i % num_experts] += output.expert_tokens[i];
     }
+    stats_.offload += output.offload;
   }
   const StepOutput& own = outputs.front();
   stats_.dispatch_seconds += own.dispatch_seconds;
