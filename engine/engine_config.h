@@ -70,10 +70,11 @@ struct EngineConfig {
   // Of KV pages: kFloat8E4M3 or kInt8; none: as activations.
   std::optional<DType> kv_dtype;
 
-  // --offload-experts: of each layer's experts, how many a rank has on its device at a time. The others are copied there
-  // when they are needed: from pinned host memory, or on CPU ranks from files in offload_dir. None: all are there.
+  // --offload-experts: of each layer's experts, how many a rank has on its device at a time. The others are copied
+  // there when they are needed: from pinned host memory, or on CPU ranks from files in offload_dir. None: all are
+  // there.
   std::optional<int64_t> expert_places;
-  std::string offload_dir = "/tmp";
+  std::string offload_dir;  // not empty where CPU ranks offload
 
   LoadFormat load_format = LoadFormat::kAuto;
   int load_threads = 0;  // per rank; 0: 4 on a GPU, as many as the rank computes with on the CPU

@@ -274,8 +274,8 @@ std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec) 
       " --kv-dtype ", config.kv_dtype.has_value() ? Name(*config.kv_dtype) : "auto", " --quantize ",
       Name(config.quantize.experts), " --quantize-attention ", Name(config.quantize.attention),
       " --quantize-embeddings ", Name(config.quantize.embeddings), " --load-format ", Name(config.load_format),
-      " --offload-experts ", Name(config.expert_places),
-      config.cuda_graphs ? "" : " --no-cuda-graphs", " --collectives ", config.staged_collectives ? "staged" : "auto");
+      " --offload-experts ", Name(config.expert_places), config.cuda_graphs ? "" : " --no-cuda-graphs",
+      " --collectives ", config.staged_collectives ? "staged" : "auto");
 }
 
 }  // namespace switchyard

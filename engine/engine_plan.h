@@ -59,7 +59,8 @@ DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec);
 
 // `world_size` counts the ranks of all processes. INVALID_ARGUMENT names the flag, its value, the limit and the remedy.
 // Experts are divided evenly. On a GPU without --kv-cache, num_pages is what one sequence of --max-model-len needs and
-// config.kv_cache_bytes stays 0: how many there can be is for FitToMemory (memory_fit.h) to say, and so are the places of
+// config.kv_cache_bytes stays 0: how many there can be is for FitToMemory (memory_fit.h) to say, and so are the places
+// of
 // --offload-experts auto, without which all experts are on the device.
 absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& config, const DecoderSpec& spec, int world_size);
 

@@ -106,9 +106,13 @@ std::optional<std::string> PrecisionFlags(const MemoryFitter& fitter, const Engi
 std::optional<std::string> OffloadFlags(const MemoryFitter& fitter, EngineConfig config, int world_size) {
   if (config.expert_places.has_value()) return std::nullopt;
   config.expert_places = kAutoExpertPlaces;
-  const std::optional<std::string> others = FlagsTogether(fitter, config, world_size);
-  if (!others.has_value() || absl::StrContains(*others, kLengthFlag)) return std::nullopt;
-  return absl::StrCat("--offload-experts auto", others->empty() ? "" : " ", *others, " (slower)");
+  const auto keeps_context = [](const std::optional<std::string>& flags) {
+    return flags.has_value() && !absl::StrContains(*flags, kLengthFlag);
+  };
+  std::optional<std::string> others = FlagsTogether(fitter, config, world_size);
+  if (!keeps_context(others)) others = PrecisionFlags(fitter, config, world_size);
+  if (!keeps_context(others)) return std::nullopt;
+  return absl::StrCat("--offload-experts auto", others->empty() ? "" : " ", *others);
 }
 
 std::vector<std::string> Remedies(const MemoryFitter& fitter, const EnginePlan& plan) {

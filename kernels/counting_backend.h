@@ -59,7 +59,7 @@ class CountingBackend : public Backend {
   // For CreateMatrix: `bytes` are what the matrix holds.
   std::unique_ptr<Matrix> CountMatrix(const MatrixSpec& spec, size_t bytes);
   struct ExpertBytes {
-    size_t gate_up = 0;    // that one expert's matrices hold
+    size_t gate_up = 0;  // that one expert's matrices hold
     size_t down = 0;
     size_t taken = 0;      // for all of them
     size_t offloaded = 0;  // beside that; 0: they are not offloaded

@@ -27,8 +27,7 @@ absl::StatusOr<std::unique_ptr<ExpertWeights>> PlanningBackend::CreateExperts(co
                        .down = layout.down_expert_bytes,
                        .taken = cuda::ExpertWeightsBytes(spec, activation_dtype_)};
   if (offload_.applies_to(spec)) {
-    const cuda::OffloadedBytes offloaded =
-        cuda::OffloadedExpertBytes(spec, offload_.num_places, activation_dtype_);
+    const cuda::OffloadedBytes offloaded = cuda::OffloadedExpertBytes(spec, offload_.num_places, activation_dtype_);
     bytes.taken = offloaded.device;
     bytes.offloaded = offloaded.host;
   }

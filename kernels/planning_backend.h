@@ -8,8 +8,8 @@
 
 namespace switchyard {
 
-// Sizes and alignment are those of kernels/cuda/memory_layout.h, to the byte: bytes_allocated() is what the arena of the
-// CUDA backend gives out for the calls so far.
+// Sizes and alignment are those of kernels/cuda/memory_layout.h, to the byte: bytes_allocated() is what the arena of
+// the CUDA backend gives out for the calls so far.
 class PlanningBackend final : public CountingBackend {
  public:
   // `activation_dtype` is kBFloat16 or kFloat16.

@@ -70,8 +70,8 @@ class ExpertWeights {
   // w2 (down), [hidden, intermediate].
   virtual Matrix& down(int64_t local_expert) = 0;
 
-  // Of those that lie elsewhere and are copied to the device when they are needed (ExpertOffload in backend.h). From the
-  // rank's thread only.
+  // Of those that lie elsewhere and are copied to the device when they are needed (ExpertOffload in backend.h). From
+  // the rank's thread only.
   virtual bool is_offloaded() const { return false; }
   // Begins to copy those of `experts`, local ones, the likeliest first, that are not there, as far as there are places.
   virtual void Prefetch(std::span<const int> /*experts*/) {}

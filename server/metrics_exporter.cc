@@ -157,8 +157,7 @@ void AddOffload(const ExpertCacheStats& offload, Families& out) {
   out.Counter("moe_offload_prefetch_hits_total", "Prefetched experts that the next layer did need.",
               count(offload.num_prefetch_hits));
   out.Counter("moe_offload_copied_bytes_total", "Bytes of experts copied to devices.", count(offload.bytes_copied));
-  out.Counter("moe_offload_stall_seconds_total", "Time that computing waited for such copies.",
-              offload.stall_seconds);
+  out.Counter("moe_offload_stall_seconds_total", "Time that computing waited for such copies.", offload.stall_seconds);
 }
 
 }  // namespace

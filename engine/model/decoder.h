@@ -83,8 +83,8 @@ class Decoder {
   RecordedSteps recorded_;
   std::optional<ExpertForecaster> forecaster_;  // where experts are offloaded
   ExpertCacheStats offload_stats_;              // at the end of the last step
-  const int64_t max_rows_;         // of the workspace
-  const int64_t max_output_rows_;  // logits computed at a time
+  const int64_t max_rows_;                      // of the workspace
+  const int64_t max_output_rows_;               // logits computed at a time
 };
 
 }  // namespace switchyard

@@ -17,8 +17,8 @@ class ExpertForecaster {
   // `rank` is borrowed. Looks at no more than the first `max_rows` rows of a step.
   static absl::StatusOr<ExpertForecaster> Create(const RankContext& rank, int64_t max_rows);
 
-  // `rows` are those that this rank's experts are given in the layer before `next`: those of other ranks are among them.
-  // Waits for the device. Valid until the next call.
+  // `rows` are those that this rank's experts are given in the layer before `next`: those of other ranks are among
+  // them. Waits for the device. Valid until the next call.
   absl::StatusOr<ExpertForecast> Forecast(const LayerWeights& next, const DispatchedRows& rows);
 
  private:

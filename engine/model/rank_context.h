@@ -16,9 +16,9 @@ struct RankContext {
   Communicator& communicator;
   ExpertExchange& exchange;
   const DecoderSpec& spec;
-  AttentionSpec attention;       // this rank's heads
-  bool heads_are_split = false;  // tensor-parallel: attention outputs are partial sums
-  int64_t first_slot = 0;        // of this rank's experts (parallel/expert_placement.h)
+  AttentionSpec attention;             // this rank's heads
+  bool heads_are_split = false;        // tensor-parallel: attention outputs are partial sums
+  int64_t first_slot = 0;              // of this rank's experts (parallel/expert_placement.h)
   std::span<const int> local_experts;  // global ids in slot order
 
   int64_t num_local_experts() const { return static_cast<int64_t>(local_experts.size()); }

@@ -19,9 +19,9 @@ absl::Status Failure(int error, const std::string& directory, size_t bytes) {
   if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
     struct statvfs disk = {};
     const bool is_known = statvfs(directory.c_str(), &disk) == 0;
-    return absl::ResourceExhaustedError(absl::StrCat(
-        text, ": its disk has ", is_known ? absl::StrCat(disk.f_bavail * disk.f_frsize) : "too few",
-        " bytes free; make room there, or name a directory on another disk"));
+    return absl::ResourceExhaustedError(
+        absl::StrCat(text, ": its disk has ", is_known ? absl::StrCat(disk.f_bavail * disk.f_frsize) : "too few",
+                     " bytes free; make room there, or name a directory on another disk"));
   }
   return absl::ErrnoToStatus(error, absl::StrCat(text, "; name a directory that exists and can be written to"));
 }

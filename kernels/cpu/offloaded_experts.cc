@@ -106,7 +106,9 @@ void OffloadedExperts::Load(std::span<const ExpertCache::Load> loads, bool is_ur
   for (const ExpertCache::Load& load : loads) {
     ExpertCopy& copy = places_->copies[static_cast<size_t>(load.place)];
     // What was prefetched there, and has not come yet, is not wanted any more.
+    const auto begin = std::chrono::steady_clock::now();
     if (copier_.Drop(copy)) places_->copied.bytes_copied -= copy.bytes;
+    places_->copied.stall_seconds += SecondsSince(begin);
     copy.from = filed_[static_cast<size_t>(load.expert)].data;
     // The disk may begin at once, whoever copies then.
     madvise(const_cast<void*>(copy.from), copy.bytes, MADV_WILLNEED);

@@ -24,7 +24,7 @@ class PackedMatrix final : public Matrix {
   static constexpr int64_t NumChunks(int64_t columns) { return (columns + kChunk - 1) / kChunk; }
 
   static absl::StatusOr<std::unique_ptr<PackedMatrix>> Create(const MatrixSpec& spec,
-                                                               HostAllocator allocate = AllocateHostMemory);
+                                                              HostAllocator allocate = AllocateHostMemory);
   // What every dense Matrix of the fast CPU backend is.
   static const PackedMatrix& From(const Matrix& matrix) { return static_cast<const PackedMatrix&>(matrix); }
 

@@ -12,7 +12,7 @@
 namespace switchyard {
 
 absl::StatusOr<std::unique_ptr<Matrix>> CreatePackedMatrix(const MatrixSpec& spec,
-                                                             HostAllocator allocate = AllocateHostMemory);
+                                                           HostAllocator allocate = AllocateHostMemory);
 // One row of a matrix made so, as float32 in the order of the input features, out [in_features].
 void UnpackRow(const Matrix& matrix, int64_t row, float* out);
 

@@ -41,7 +41,8 @@ size_t PackedQuantizedBytes(const MatrixSpec& spec) {
   return static_cast<size_t>(blocks * QuantizedMatrix::Layout(spec).block() + order);
 }
 
-absl::StatusOr<std::unique_ptr<QuantizedMatrix>> QuantizedMatrix::Create(const MatrixSpec& spec, HostAllocator allocate) {
+absl::StatusOr<std::unique_ptr<QuantizedMatrix>> QuantizedMatrix::Create(const MatrixSpec& spec,
+                                                                         HostAllocator allocate) {
   if (absl::Status valid = ValidateMatrixSpec(spec); !valid.ok()) return valid;
   std::unique_ptr<QuantizedMatrix> matrix(new QuantizedMatrix(spec));
   const size_t order_bytes = spec.quantization.reordered ? static_cast<size_t>(spec.in_features) * sizeof(int32_t) : 0;

@@ -39,7 +39,7 @@ class QuantizedMatrix final : public Matrix {
   };
 
   static absl::StatusOr<std::unique_ptr<QuantizedMatrix>> Create(const MatrixSpec& spec,
-                                                               HostAllocator allocate = AllocateHostMemory);
+                                                                 HostAllocator allocate = AllocateHostMemory);
   // What every quantised Matrix of the fast CPU backend is.
   static const QuantizedMatrix& From(const Matrix& matrix) { return static_cast<const QuantizedMatrix&>(matrix); }
 

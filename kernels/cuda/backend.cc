@@ -120,8 +120,8 @@ absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::CreateMatrix(const MatrixSp
 absl::StatusOr<std::unique_ptr<ExpertWeights>> CudaBackend::CreateExperts(const ExpertWeightsSpec& spec) {
   if (offload_.applies_to(spec)) {
     if (offload_copies_ == nullptr) {
-      absl::Status status = ToStatus(cudaStreamCreateWithFlags(&offload_copies_, cudaStreamNonBlocking),
-                                     "cudaStreamCreateWithFlags");
+      absl::Status status =
+          ToStatus(cudaStreamCreateWithFlags(&offload_copies_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
       if (!status.ok()) return status;
     }
     return OffloadedDeviceExperts::Create(spec, offload_, weights_, offload_copies_, transfers_);

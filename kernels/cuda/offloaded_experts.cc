@@ -19,11 +19,11 @@ absl::StatusOr<Buffer> AllocatePinned(size_t bytes) {
   void* data = nullptr;
   absl::Status status = ToStatus(cudaMallocHost(&data, bytes), "cudaMallocHost");
   if (!status.ok()) {
-    return absl::Status(status.code(),
-                        absl::StrCat("--offload-experts: cannot pin ", bytes,
-                                     " bytes of host memory: ", status.message(),
-                                     "; keep more experts on the GPU, quantise them, or raise the limit of locked "
-                                     "memory (ulimit -l) or of the container"));
+    return absl::Status(
+        status.code(),
+        absl::StrCat("--offload-experts: cannot pin ", bytes, " bytes of host memory: ", status.message(),
+                     "; keep more experts on the GPU, quantise them, or raise the limit of locked "
+                     "memory (ulimit -l) or of the container"));
   }
   std::memset(data, 0, bytes);
   return Buffer(data, bytes, [](void* pinned) { (void)cudaFreeHost(pinned); });
@@ -41,9 +41,11 @@ std::byte* Offset(const Buffer& buffer, size_t bytes) { return static_cast<std::
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<OffloadedDeviceExperts>> OffloadedDeviceExperts::Create(
-    const ExpertWeightsSpec& spec, const ExpertOffload& offload, const WeightContext& context, cudaStream_t copies,
-    Transfers& transfers) {
+absl::StatusOr<std::unique_ptr<OffloadedDeviceExperts>> OffloadedDeviceExperts::Create(const ExpertWeightsSpec& spec,
+                                                                                       const ExpertOffload& offload,
+                                                                                       const WeightContext& context,
+                                                                                       cudaStream_t copies,
+                                                                                       Transfers& transfers) {
   CHECK(offload.applies_to(spec));
   std::unique_ptr<OffloadedDeviceExperts> experts(
       new OffloadedDeviceExperts(spec, static_cast<int>(offload.num_places), context, copies, transfers));

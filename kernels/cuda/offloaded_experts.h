@@ -4,7 +4,7 @@
 //   copying stream              copy, copy | copies for the next layer ...
 //
 // A copy waits until the place's last expert has been multiplied, a product until its experts have come: all on the
-// GPU. The host waits once per layer, for the numbers of rows per expert.
+// GPU. The host waits for the numbers of rows per expert.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -48,8 +48,8 @@ class OffloadedDeviceExperts final : public ExpertWeights {
 
   // DeviceExpertWeights or QuantizedDeviceExperts: as many experts as there are places.
   const ExpertWeights& places() const { return *places_; }
-  // ExpertTurns (experts.h). The first error, of prefetches too. Where experts lie is not what they are, so that this is
-  // const.
+  // ExpertTurns (experts.h). The first error, of prefetches too. Where experts lie is not what they are, so that this
+  // is const.
   absl::Status TakeTurns(const int32_t* offsets, const ExpertForecast& next,
                          const std::function<void(const int32_t*)>& multiply) const;
 
@@ -64,7 +64,7 @@ class OffloadedDeviceExperts final : public ExpertWeights {
     explicit State(ExpertCache empty) : cache(std::move(empty)), arrived(static_cast<size_t>(cache.num_places())) {}
 
     ExpertCache cache;
-    std::vector<cudaEvent_t> arrived;  // [num_places]: of the last copy into each
+    std::vector<cudaEvent_t> arrived;                                 // [num_places]: of the last copy into each
     std::vector<bool> is_coming = std::vector<bool>(arrived.size());  // computing has not waited for it yet
     cudaEvent_t computed = nullptr;                                   // the last product has read its place
     uint64_t bytes_copied = 0;

@@ -39,7 +39,8 @@ absl::Status StallClock::Wait(cudaStream_t stream, std::span<const cudaEvent_t> 
   absl::Status status = Acquire(span);
   if (!status.ok()) return status;
   status.Update(ToStatus(cudaEventRecord(span.begin, stream), "cudaEventRecord"));
-  for (cudaEvent_t event : events) status.Update(ToStatus(cudaStreamWaitEvent(stream, event, 0), "cudaStreamWaitEvent"));
+  for (cudaEvent_t event : events)
+    status.Update(ToStatus(cudaStreamWaitEvent(stream, event, 0), "cudaStreamWaitEvent"));
   status.Update(ToStatus(cudaEventRecord(span.end, stream), "cudaEventRecord"));
   (status.ok() ? open_ : idle_).push_back(span);
   return status;

@@ -114,8 +114,8 @@ std::string ToTable(const MemoryReport& report) {
   text += Line("experts of each layer", report,
                [&](size_t rank) { return absl::StrCat(plan.placement.num_slots(static_cast<int>(rank))); });
   if (plan.offloads_experts()) {
-    text += Line("  of them at a time here", report,
-                 [&](size_t rank) { return absl::StrCat(plan.expert_places[rank]); });
+    text +=
+        Line("  of them at a time here", report, [&](size_t rank) { return absl::StrCat(plan.expert_places[rank]); });
   }
   for (const Row& row : kRows) {
     const char* title = on_gpus ? row.title : row.cpu_title;

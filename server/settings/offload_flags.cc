@@ -21,7 +21,8 @@ absl::Status ReadPlaces(const std::string& text, std::optional<int64_t>* places)
     *places = count;
   } else {
     return absl::InvalidArgumentError(
-        absl::StrCat("\"", text, "\" is no number of experts: 1 or more of each layer stay on the device, auto as many as "
+        absl::StrCat("\"", text,
+                     "\" is no number of experts: 1 or more of each layer stay on the device, auto as many as "
                      "fit, none turns offloading off"));
   }
   return absl::OkStatus();
@@ -30,10 +31,6 @@ absl::Status ReadPlaces(const std::string& text, std::optional<int64_t>* places)
 }  // namespace
 
 void AddOffloadFlags(EngineConfig* engine, std::vector<Flag>* flags) {
-  std::error_code error;
-  const std::filesystem::path temporary = std::filesystem::temp_directory_path(error);
-  if (!error) engine->offload_dir = temporary.string();
-
   const char* memory = "Memory and batching";
   Flag places;
   places.name = "offload-experts";
@@ -44,10 +41,25 @@ void AddOffloadFlags(EngineConfig* engine, std::vector<Flag>* flags) {
   places.read = [engine](const std::string& text) { return ReadPlaces(text, &engine->expert_places); };
   places.show = [engine]() -> std::optional<std::string> { return Name(engine->expert_places); };
   flags->push_back(In(memory, std::move(places)));
-  flags->push_back(In(memory, TextFlag("offload-dir", "DIR",
-                                       "--device cpu: where --offload-experts keeps its files, which have no names; a "
-                                       "directory on a fast disk, not one in memory",
-                                       &engine->offload_dir)));
+  flags->push_back(
+      In(memory, TextFlag("offload-dir", "DIR",
+                          "--device cpu: where --offload-experts keeps its files, which have no names, on a "
+                          "disk rather than in memory; default: the system's temporary directory",
+                          &engine->offload_dir)));
+}
+
+absl::Status CompleteOffload(EngineConfig* engine) {
+  if (engine->device == DeviceKind::kCuda) {
+    if (engine->offload_dir.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("--offload-dir ", engine->offload_dir,
+                                                   " is for --device cpu; GPUs copy experts from host memory"));
+  }
+  if (!engine->expert_places.has_value() || !engine->offload_dir.empty()) return absl::OkStatus();
+  std::error_code error;
+  engine->offload_dir = std::filesystem::temp_directory_path(error).string();
+  if (!error) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--offload-experts: there is no temporary directory (",
+                                                 error.message(), "); name one: --offload-dir"));
 }
 
 }  // namespace switchyard

@@ -53,10 +53,14 @@ StepTensors Upload(Backend& backend, const Step& step, int64_t hidden) {
   std::transform(step.rows.begin(), step.rows.end(), halves.begin(), BFloat16FromFloat);
   const void* rows = dtype == DType::kFloat32 ? static_cast<const void*>(step.rows.data()) : halves.data();
   EXPECT_TRUE(backend.CopyFromHost(ConstTensorView(rows, dtype, Shape{n, hidden}), tensors.rows.view()).ok());
-  EXPECT_TRUE(backend.CopyFromHost(ConstTensorView::Of(std::span<const int32_t>(step.slots), Shape{n, kTopK}),
-                                   tensors.slots.view()).ok());
-  EXPECT_TRUE(backend.CopyFromHost(ConstTensorView::Of(std::span<const float>(step.weights), Shape{n, kTopK}),
-                                   tensors.weights.view()).ok());
+  EXPECT_TRUE(backend
+                  .CopyFromHost(ConstTensorView::Of(std::span<const int32_t>(step.slots), Shape{n, kTopK}),
+                                tensors.slots.view())
+                  .ok());
+  EXPECT_TRUE(backend
+                  .CopyFromHost(ConstTensorView::Of(std::span<const float>(step.weights), Shape{n, kTopK}),
+                                tensors.weights.view())
+                  .ok());
   return tensors;
 }
 
@@ -69,8 +73,10 @@ std::vector<std::byte> Run(Backend& backend, const ExpertWeights& experts, const
                                .out = tensors.out.view(),
                                .next = next});
   std::vector<std::byte> out(tensors.out.view().bytes());
-  EXPECT_TRUE(backend.CopyToHost(tensors.out.view(), TensorView(out.data(), tensors.out.view().dtype(),
-                                                                tensors.out.view().shape())).ok());
+  EXPECT_TRUE(backend
+                  .CopyToHost(tensors.out.view(),
+                              TensorView(out.data(), tensors.out.view().dtype(), tensors.out.view().shape()))
+                  .ok());
   EXPECT_TRUE(backend.Synchronize().ok());
   return out;
 }
@@ -80,17 +86,19 @@ std::vector<std::byte> Run(Backend& backend, const ExpertWeights& experts, const
 void ExpectTheSameWithOffload(Backend& resident, Backend& offloaded, const OffloadSteps& steps) {
   const auto [num_experts, hidden, intermediate, dtype, gate_up, down] = steps.spec;
   for (Backend* backend : {&resident, &offloaded}) {
-    ASSERT_TRUE(backend->Reserve({.max_tokens = steps.max_rows,
-                                  .max_sequences = 1,
-                                  .max_expert_rows = steps.max_rows,
-                                  .max_output_rows = 1,
-                                  .max_context = 16,
-                                  .attention = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 64},
-                                  .hidden_size = hidden,
-                                  .expert_intermediate_size = intermediate,
-                                  .top_k = kTopK,
-                                  .num_local_experts = num_experts,
-                                  .vocab_size = 16}).ok());
+    ASSERT_TRUE(backend
+                    ->Reserve({.max_tokens = steps.max_rows,
+                               .max_sequences = 1,
+                               .max_expert_rows = steps.max_rows,
+                               .max_output_rows = 1,
+                               .max_context = 16,
+                               .attention = {.num_heads = 1, .num_kv_heads = 1, .head_dim = 64},
+                               .hidden_size = hidden,
+                               .expert_intermediate_size = intermediate,
+                               .top_k = kTopK,
+                               .num_local_experts = num_experts,
+                               .vocab_size = 16})
+                    .ok());
   }
   std::mt19937 random(steps.seed);
   std::vector<std::unique_ptr<ExpertWeights>> all;

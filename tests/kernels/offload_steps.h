@@ -1,4 +1,5 @@
-// Steps over offloaded experts beside the same steps over experts that are all on the device: one body for all backends.
+// Steps over offloaded experts beside the same steps over experts that are all on the device: one body for all
+// backends.
 #pragma once
 
 #include <cstdint>

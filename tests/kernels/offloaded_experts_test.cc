@@ -50,6 +50,24 @@ TEST(OffloadedExperts, ComputeWhatResidentOnesDoWithAnyNumberOfPlaces) {
   }
 }
 
+TEST(OffloadedExperts, ComputeWhatResidentOnesDoWithRoundedActivations) {
+  const Quantization int4 = {.format = WeightFormat::kInt4, .group_size = 64};
+  for (const bool is_quantized : {false, true}) {
+    const auto create = [&](int64_t num_places) {
+      CpuBackendOptions options = Options(false, 2, num_places);
+      (is_quantized ? options.int8_activations : options.bf16_activations) = true;
+      return CreateCpuBackend(options);
+    };
+    const Quantization format = is_quantized ? int4 : Quantization{};
+    // So many rows that some experts' products are large.
+    ExpectTheSameWithOffload(
+        *create(0), *create(2),
+        {.spec = {.num_experts = 5, .hidden_size = 256, .intermediate_size = 256, .gate_up = format, .down = format},
+         .num_places = 2,
+         .max_rows = 120});
+  }
+}
+
 TEST(OffloadedExperts, TakeThePlacesThatThePlanCounts) {
   const ExpertWeightsSpec spec = {.num_experts = 5, .hidden_size = 72, .intermediate_size = 200};
   for (const bool reference : {false, true}) {
@@ -80,9 +98,8 @@ TEST(OffloadedExperts, CountHitsMissesAndGuesses) {
   const uint64_t block = *OffloadedExpertBytes(spec, CreatePackedMatrix);
   const auto need = [&](const std::vector<int>& needed) {
     std::vector<int> computed;
-    (*experts)->ForEachPart(needed, {}, [&](std::span<const int> part) {
-      computed.insert(computed.end(), part.begin(), part.end());
-    });
+    (*experts)->ForEachPart(
+        needed, {}, [&](std::span<const int> part) { computed.insert(computed.end(), part.begin(), part.end()); });
     EXPECT_EQ(computed.size(), needed.size());
   };
   need({0, 1});
