@@ -6,6 +6,7 @@
 //       --activations int8
 //   nice -n -20 taskset -c 0,1 build/decode_bench --threads 2 --batches 1 --quantize int4 --disturbed
 //       (no real-time policy: it would keep the busy process from its core)
+//   taskset -c 0,1 build/decode_bench --threads 2 --batches 1,4 --ranks 1 --quantize int4 --offload-experts 4
 //   build-gpu/decode_bench --device cuda --gpus 0 --config tests/engine/data/mixtral-8x7b/config.json
 //       --load-format dummy --quantize nf4 --batches 1,8,64,256 --prompt 128 --generate 160
 #include <algorithm>
@@ -32,6 +33,19 @@ double MeasureStep(Engine& engine, const ModelBenchOptions& options, int64_t bat
   return absl::ToDoubleSeconds(times.decode) / static_cast<double>(times.decode_steps);
 }
 
+// Of all steps of a measurement, prompts included; `rank_seconds` is the time of a step of decoding, of all ranks.
+void PrintOffload(const EngineStats& before, const EngineStats& after, double rank_seconds) {
+  ExpertCacheStats offload = after.offload;
+  offload -= before.offload;
+  const auto share = [](double part, double whole) { return whole > 0 ? 100 * part / whole : 0.0; };
+  const double steps = static_cast<double>(after.num_steps - before.num_steps);
+  std::printf(" %.0f%% | %.0f%% | %.1f | %.0f%% |",
+              share(static_cast<double>(offload.num_hits), static_cast<double>(offload.num_needed)),
+              share(static_cast<double>(offload.num_prefetch_hits), static_cast<double>(offload.num_prefetched)),
+              static_cast<double>(offload.bytes_copied) / steps * 1e-6,
+              share(offload.stall_seconds / steps, rank_seconds));
+}
+
 void Run(const ModelBenchOptions& options) {
   const std::string model = PrepareModel(options);
   LimitMeter meter(options, model);
@@ -39,8 +53,11 @@ void Run(const ModelBenchOptions& options) {
   std::printf(
       "| ranks | batch | tokens/s | ms/step | GB/step (least) | GB/s | limit GB/s | of bandwidth | GFLOP/s | limit "
       "GFLOP/s | of arithmetic |%s\n",
-      options.disturbed ? " beside a busy process, tokens/s | of undisturbed |" : "");
-  std::printf("|---|---|---|---|---|---|---|---|---|---|---|%s\n", options.disturbed ? "---|---|" : "");
+      (std::string(options.disturbed ? " beside a busy process, tokens/s | of undisturbed |" : "") +
+       (options.offload_experts ? " hits | guesses right | copied MB/step | stalled |" : ""))
+          .c_str());
+  std::printf("|---|---|---|---|---|---|---|---|---|---|---|%s%s\n", options.disturbed ? "---|---|" : "",
+              options.offload_experts ? "---|---|---|---|" : "");
   for (const int ranks : options.RanksToMeasure()) {
     const std::unique_ptr<Engine> engine =
         StartBenchEngine(options, model, ranks, max_batch, options.prompt + options.generate);
@@ -48,8 +65,10 @@ void Run(const ModelBenchOptions& options) {
     std::fprintf(stderr, "%s; exchange %s\n", info.device.c_str(), info.exchange.c_str());
     meter.SinceLast();  // loading is not measured
     for (const int64_t batch : options.batches) {
+      const EngineStats before = engine->Stats();
       const double step = MeasureStep(*engine, options, batch);
       const DeviceLimits limits = meter.SinceLast();
+      const EngineStats after = engine->Stats();
       const int64_t context = options.prompt + options.generate / 2;
       const double bytes = DecodeBytes(info.spec, StoredBitsOf(options, info.spec), batch, context);
       const double flops = DecodeFlops(info.spec, batch, context);
@@ -62,6 +81,7 @@ void Run(const ModelBenchOptions& options) {
         const double disturbed = MeasureStep(*engine, options, batch);
         std::printf(" %.1f | %.0f%% |", static_cast<double>(batch) / disturbed, 100 * step / disturbed);
       }
+      if (options.offload_experts) PrintOffload(before, after, ranks * step);
       std::printf("\n");
       std::fflush(stdout);
     }

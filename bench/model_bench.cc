@@ -64,6 +64,8 @@ EngineConfig Config(const ModelBenchOptions& options, const std::string& model) 
                          .max_batch_tokens = options.max_batch_tokens,
                          .quantize = options.quantize,
                          .kv_dtype = options.kv_dtype,
+                         .expert_places = options.offload_experts,
+                         .offload_dir = options.offload_dir,
                          .load_format = options.load_format,
                          .cuda_graphs = options.cuda_graphs,
                          .activations = options.activations};
@@ -132,6 +134,9 @@ ModelBenchOptions ParseModelBenchOptions(int argc, char** argv) {
       {"replicated", AttentionParallelism::kReplicated}, {"tensor-parallel", AttentionParallelism::kTensorParallel}};
   app.add_option("--attention", options.attention, "replicated or tensor-parallel")
       ->transform(CLI::CheckedTransformer(modes));
+  app.add_option("--offload-experts", options.offload_experts, "decode: experts of each layer on a device at a time")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--offload-dir", options.offload_dir, "cpu: where the others' file lies")->capture_default_str();
   app.add_flag("--disturbed", options.disturbed, "decode: also beside a process that keeps one core busy");
   app.add_option("--max-batch-tokens", options.max_batch_tokens, "of a step; longer prompts go in chunks")
       ->capture_default_str();

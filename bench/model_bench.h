@@ -24,6 +24,9 @@ struct ModelBenchOptions {
   std::optional<DType> kv_dtype;
   CpuActivations activations = CpuActivations::kFloat32;
   AttentionParallelism attention = AttentionParallelism::kReplicated;
+  // decode: experts of each layer in memory at a time, the others in a file in offload_dir (on GPUs: in host memory).
+  std::optional<int64_t> offload_experts;
+  std::string offload_dir = "/tmp";
   bool disturbed = false;  // decode: once more with another process that keeps one core busy
   int64_t max_batch_tokens = 2048;
   std::vector<int64_t> batches = {1, 4, 8, 16, 32};

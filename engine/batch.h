@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/expert_cache.h"
 #include "kernels/sampling.h"
 #include "parallel/exchange_strategy.h"
 
@@ -56,6 +57,7 @@ struct StepOutput {
   double expert_seconds = 0;
   double combine_seconds = 0;
   uint64_t exchange_bytes = 0;  // payload that this rank sent to others in dispatch and combine
+  ExpertCacheStats offload;     // of this step, all layers
 };
 
 }  // namespace switchyard

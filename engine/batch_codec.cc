@@ -128,6 +128,7 @@ void OutputFields(Codec& codec, AnyOutput& output) {
   codec.Field(output.expert_seconds);
   codec.Field(output.combine_seconds);
   codec.Field(output.exchange_bytes);
+  codec.Field(output.offload);
 }
 
 }  // namespace

@@ -22,4 +22,9 @@ const char* Name(CpuActivations activations) {
   return "?";
 }
 
+std::string Name(const std::optional<int64_t>& expert_places) {
+  if (!expert_places.has_value()) return "none";
+  return *expert_places == kAutoExpertPlaces ? "auto" : std::to_string(*expert_places);
+}
+
 }  // namespace switchyard

@@ -40,6 +40,10 @@ enum class Admission {
   kOptimistic,  // once its prompt has; those that outgrow the pages are preempted and computed again
 };
 const char* Name(Admission admission);  // "worst-case", "optimistic"
+// For EngineConfig::expert_places: as many as fit.
+inline constexpr int64_t kAutoExpertPlaces = 0;
+
+std::string Name(const std::optional<int64_t>& expert_places);  // "none", "auto", "4"
 
 // torchrun's variables; see parallel/launch.h.
 struct LaunchConfig {
@@ -78,6 +82,12 @@ struct EngineConfig {
   QuantizationChoices quantize;  // of a dense checkpoint, while it is loaded
   // Of KV pages: kFloat8E4M3 or kInt8; none: as activations.
   std::optional<DType> kv_dtype;
+
+  // --offload-experts: of each layer's experts, how many a rank has on its device at a time. The others are copied
+  // there when they are needed: from pinned host memory, or on CPU ranks from files in offload_dir. None: all are
+  // there.
+  std::optional<int64_t> expert_places;
+  std::string offload_dir;  // not empty where CPU ranks offload
 
   LoadFormat load_format = LoadFormat::kAuto;
   int load_threads = 0;  // per rank; 0: 4 on a GPU, as many as the rank computes with on the CPU

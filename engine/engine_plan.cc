@@ -82,6 +82,14 @@ absl::Status CheckKvDType(const DecoderSpec& spec, const EngineConfig& config) {
       spec.head_dim, "; the GPU kernels take multiples of ", kMultiple, " for it; use --kv-dtype auto"));
 }
 
+absl::Status CheckExpertPlaces(const DecoderSpec& spec, const EngineConfig& config) {
+  const int64_t places = config.expert_places.value_or(kAutoExpertPlaces);
+  if (places == kAutoExpertPlaces || (places >= 1 && places <= spec.num_experts)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--offload-experts is ", places, "; the model has ", spec.num_experts,
+                                                 " experts per layer: 1 to ", spec.num_experts,
+                                                 " of them can be kept on the device, or auto"));
+}
+
 // Pages for every place at full length, if that is affordable; for one sequence at full length in any case. What a GPU
 // can afford is not known here.
 absl::StatusOr<int64_t> ChoosePages(const EngineConfig& config, const KvCacheShape& shape, int num_domains) {
@@ -125,13 +133,26 @@ DecoderLimits EnginePlan::decoder_limits() const {
           .has_slices = slices_tokens()};
 }
 
-CpuBackendOptions EnginePlan::cpu_backend_options() const {
+CpuBackendOptions EnginePlan::cpu_backend_options(int rank) const {
   return {.num_threads = threads_per_rank,
           .reference = config.reference_kernels,
           .bf16_activations = config.activations == CpuActivations::kBFloat16,
           .int8_activations = config.activations == CpuActivations::kInt8,
           .num_guests = SharesLoops(config) ? (config.num_local_ranks - 1) * threads_per_rank : 0,
-          .shared_loops = shared_loops};
+          .shared_loops = shared_loops,
+          .offload = OffloadOf(rank)};
+}
+
+ExpertOffload EnginePlan::OffloadOf(int rank) const {
+  if (expert_places.empty()) return {};
+  return {.num_places = expert_places[static_cast<size_t>(rank)], .directory = config.offload_dir};
+}
+
+bool EnginePlan::offloads_experts() const {
+  for (int rank = 0; rank < world_size && !expert_places.empty(); ++rank) {
+    if (expert_places[static_cast<size_t>(rank)] < placement.num_slots(rank)) return true;
+  }
+  return false;
 }
 
 bool EnginePlan::slices_tokens() const {
@@ -190,6 +211,7 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
   if (config.device == DeviceKind::kCuda) status = CheckCudaShapes(spec);
   if (!status.ok()) return status;
   status = CheckKvDType(spec, config);
+  if (status.ok()) status = CheckExpertPlaces(spec, config);
   if (!status.ok()) return status;
   const bool split = config.attention == AttentionParallelism::kTensorParallel && world_size > 1;
   if (split) status = CheckHeads(spec, world_size);
@@ -228,19 +250,25 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
   }
 
   const int cores = config.num_threads > 0 ? config.num_threads : static_cast<int>(std::thread::hardware_concurrency());
-  return EnginePlan{.config = config,
-                    .world_size = world_size,
-                    .threads_per_rank = std::max(1, cores / config.num_local_ranks),
-                    .placement = ExpertPlacement::Contiguous(static_cast<int>(spec.num_experts), world_size),
-                    .attention = attention,
-                    .kv_shape = kv_shape,
-                    .scheduler = {.num_kv_domains = num_domains,
-                                  .pages_per_domain = kv_shape.num_pages,
-                                  .page_size = config.page_size,
-                                  .max_batch_tokens = config.max_batch_tokens,
-                                  .max_running_requests = config.max_running_requests,
-                                  .reserve_worst_case = config.admission == Admission::kWorstCase},
-                    .exchanges = std::move(exchanges)};
+  EnginePlan plan{.config = config,
+                  .world_size = world_size,
+                  .threads_per_rank = std::max(1, cores / config.num_local_ranks),
+                  .placement = ExpertPlacement::Contiguous(static_cast<int>(spec.num_experts), world_size),
+                  .attention = attention,
+                  .kv_shape = kv_shape,
+                  .scheduler = {.num_kv_domains = num_domains,
+                                .pages_per_domain = kv_shape.num_pages,
+                                .page_size = config.page_size,
+                                .max_batch_tokens = config.max_batch_tokens,
+                                .max_running_requests = config.max_running_requests,
+                                .reserve_worst_case = config.admission == Admission::kWorstCase},
+                  .exchanges = std::move(exchanges)};
+  if (config.expert_places.value_or(kAutoExpertPlaces) != kAutoExpertPlaces) {
+    for (int rank = 0; rank < world_size; ++rank) {
+      plan.expert_places.push_back(std::min<int64_t>(*config.expert_places, plan.placement.num_slots(rank)));
+    }
+  }
+  return plan;
 }
 
 std::vector<std::pair<std::string, std::string>> JobFacts(const EngineConfig& config, const DecoderSpec& spec) {
@@ -265,6 +293,7 @@ std::vector<std::pair<std::string, std::string>> JobFacts(const EngineConfig& co
           {"--quantize-attention", Name(config.quantize.attention)},
           {"--quantize-embeddings", Name(config.quantize.embeddings)},
           {"--load-format", Name(config.load_format)},
+          {"--offload-experts", Name(config.expert_places)},
           {"--no-cuda-graphs", config.cuda_graphs ? "false" : "true"},
           {"--collectives", config.staged_collectives ? "staged" : "auto"},
           // How soon a process is given up, and whether all wait for it to come back.

@@ -28,6 +28,9 @@ struct EnginePlan {
   std::vector<ExchangeStrategy> exchanges;  // those that a step may use
   // Of the ranks of this process; null before ranks are to run, and where SharesLoops is false.
   std::shared_ptr<SharedLoops> shared_loops;
+  // [world_size], experts of each layer that a rank has on its device at a time, at most those that it has at all;
+  // empty: all of them.
+  std::vector<int64_t> expert_places;
 
   bool heads_are_split() const { return config.attention == AttentionParallelism::kTensorParallel && world_size > 1; }
   WeightShard ShardOf(int rank) const;
@@ -35,7 +38,12 @@ struct EnginePlan {
   // an even slice of them.
   int64_t max_divided_tokens() const;
   DecoderLimits decoder_limits() const;
-  CpuBackendOptions cpu_backend_options() const;
+  CpuBackendOptions cpu_backend_options(int rank) const;
+  ExpertOffload OffloadOf(int rank) const;
+  // Some rank has more experts than places.
+  bool offloads_experts() const;
+  // Decode steps are recorded: not where the host decides on the way what to copy.
+  bool records_steps() const { return config.cuda_graphs && !offloads_experts(); }
   // Steps in which a rank holds a slice of what every rank attends to (TokenLayout::kSliced) may come.
   bool slices_tokens() const;
   // Every rank's experts as a contiguous run, of these lengths [world_size].
@@ -57,7 +65,8 @@ DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec);
 
 // `world_size` counts the ranks of all processes. INVALID_ARGUMENT names the flag, its value, the limit and the remedy.
 // Experts are divided evenly. On a GPU without --kv-cache, num_pages is what one sequence of --max-model-len needs and
-// config.kv_cache_bytes stays 0: how many there can be is for FitToMemory (memory_plan.h) to say.
+// config.kv_cache_bytes stays 0: how many there can be is for FitToMemory (memory_fit.h) to say, and so are the places
+// of --offload-experts auto, without which all experts are on the device.
 absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& config, const DecoderSpec& spec, int world_size);
 
 // What must agree between processes, by name: differing values are shown to the user.

@@ -102,6 +102,19 @@ std::optional<std::string> PrecisionFlags(const MemoryFitter& fitter, const Engi
   return shorter;
 }
 
+// Experts in host memory, or in files, where nothing that costs less keeps the whole --max-model-len.
+std::optional<std::string> OffloadFlags(const MemoryFitter& fitter, EngineConfig config, int world_size) {
+  if (config.expert_places.has_value()) return std::nullopt;
+  config.expert_places = kAutoExpertPlaces;
+  const auto keeps_context = [](const std::optional<std::string>& flags) {
+    return flags.has_value() && !absl::StrContains(*flags, kLengthFlag);
+  };
+  std::optional<std::string> others = FlagsTogether(fitter, config, world_size);
+  if (!keeps_context(others)) others = PrecisionFlags(fitter, config, world_size);
+  if (!keeps_context(others)) return std::nullopt;
+  return absl::StrCat("--offload-experts auto", others->empty() ? "" : " ", *others);
+}
+
 std::vector<std::string> Remedies(const MemoryFitter& fitter, const EnginePlan& plan) {
   std::vector<std::string> remedies = SingleFlags(fitter, plan);
   const int world_size = plan.world_size;
@@ -110,10 +123,12 @@ std::vector<std::string> Remedies(const MemoryFitter& fitter, const EnginePlan& 
   };
   if (remedies.empty()) add(FlagsTogether(fitter, plan.config, world_size));
   const bool keeps_precision = !remedies.empty();
-  const bool keeps_context = std::any_of(remedies.begin(), remedies.end(), [](const std::string& flags) {
-    return !absl::StrContains(flags, kLengthFlag);
-  });
-  if (!keeps_context) add(PrecisionFlags(fitter, plan.config, world_size));
+  const auto keeps_context = [&remedies] {
+    return std::any_of(remedies.begin(), remedies.end(),
+                       [](const std::string& flags) { return !absl::StrContains(flags, kLengthFlag); });
+  };
+  if (!keeps_context()) add(PrecisionFlags(fitter, plan.config, world_size));
+  if (!keeps_context()) add(OffloadFlags(fitter, plan.config, world_size));
   // Ranks of one host share its memory.
   if (plan.config.device == DeviceKind::kCpu) return remedies;
   // Ranks beyond one per expert would have none.

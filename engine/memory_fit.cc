@@ -71,6 +71,12 @@ absl::StatusOr<FittingChoice> ChooseFittingFlags(const EngineConfig& asked, cons
     config = WithinPrecision(lower_fitter, lower.config, world_size);
     if (config.has_value()) return FittingChoice{*std::move(config), std::move(lower.checkpoint)};
   }
+  if (!asked.expert_places.has_value()) {
+    EngineConfig offloading = asked;
+    offloading.expert_places = kAutoExpertPlaces;
+    absl::StatusOr<FittingChoice> choice = ChooseFittingFlags(offloading, checkpoint, world_size, free_bytes);
+    if (choice.ok()) return choice;
+  }
   absl::StatusOr<EnginePlan> plan = MakeEnginePlan(asked, checkpoint.spec(), world_size);
   if (plan.ok()) plan = FitToMemory(*std::move(plan), checkpoint, free_bytes);
   return plan.ok() ? absl::InternalError("memory plan: nothing fits, and yet it does") : plan.status();

@@ -25,8 +25,9 @@ struct FittingChoice {
 
 // The flags with which the checkpoint fits, at the least cost. What costs only speed comes first (--max-batch-tokens
 // down to 256, then tensor-parallel attention), then the context, down to 1024 tokens, then precision: weights in 8
-// bits, in 4, and an FP8 KV cache with these. --kv-cache and --max-model-len bound what is chosen. FAILED_PRECONDITION,
-// as above, where nothing fits.
+// bits, in 4, and an FP8 KV cache with these; last --offload-experts auto, which costs the most speed, with any of
+// those.
+// --kv-cache and --max-model-len bound what is chosen. FAILED_PRECONDITION, as above, where nothing fits.
 absl::StatusOr<FittingChoice> ChooseFittingFlags(const EngineConfig& asked, const Checkpoint& checkpoint,
                                                  int world_size, std::span<const int64_t> free_bytes);
 

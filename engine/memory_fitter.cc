@@ -24,11 +24,11 @@ int64_t MemoryFitter::FreeBytes(const EnginePlan& plan, int rank) const {
 }
 
 absl::StatusOr<std::vector<RankMemory>> MemoryFitter::NeedsOf(const EnginePlan& plan) const {
-  // Ranks with as many experts need the same.
-  std::map<int, RankMemory> by_count;
+  // Ranks with as many experts and places need the same.
+  std::map<std::pair<int, int64_t>, RankMemory> by_count;
   std::vector<RankMemory> needs;
   for (int rank = 0; rank < plan.world_size; ++rank) {
-    const int count = plan.placement.num_slots(rank);
+    const std::pair count(plan.placement.num_slots(rank), plan.OffloadOf(rank).num_places);
     if (!by_count.contains(count)) {
       const absl::StatusOr<RankMemory> need = PlanRankMemory(plan, checkpoint_, rank);
       if (!need.ok()) return need.status();
@@ -40,6 +40,37 @@ absl::StatusOr<std::vector<RankMemory>> MemoryFitter::NeedsOf(const EnginePlan& 
 }
 
 absl::StatusOr<EnginePlan> MemoryFitter::PlaceExperts(EnginePlan plan) const {
+  const std::optional<int64_t> asked = plan.config.expert_places;
+  // So many places are asked for as they are; where each rank has its own number, experts go evenly.
+  if (asked.has_value() && *asked != kAutoExpertPlaces) return plan;
+  plan.expert_places.clear();
+  absl::StatusOr<EnginePlan> placed = PlaceWholeExperts(plan);
+  if (!placed.ok() || !asked.has_value()) return placed;
+  const absl::StatusOr<std::optional<MemoryShortage>> shortage = FindShortage(*placed);
+  if (!shortage.ok()) return shortage.status();
+  return shortage->has_value() ? OffloadExperts(std::move(plan)) : placed;
+}
+
+absl::StatusOr<EnginePlan> MemoryFitter::OffloadExperts(EnginePlan plan) const {
+  plan.placement = ExpertPlacement::Contiguous(static_cast<int>(spec().num_experts), plan.world_size);
+  plan.expert_places.assign(static_cast<size_t>(plan.world_size), 1);
+  // Recorded steps go where any rank offloads, so that this is decided before room is looked for.
+  std::vector<int64_t> places = plan.expert_places;
+  for (int rank = 0; rank < plan.world_size; ++rank) {
+    const int64_t held = plan.placement.num_slots(rank);
+    const std::optional<int64_t> most = LargestThatFits(held, 1, [&](int64_t count) {
+      EnginePlan changed = plan;
+      changed.expert_places[static_cast<size_t>(rank)] = count;
+      const absl::StatusOr<RankMemory> need = PlanRankMemory(changed, checkpoint_, rank);
+      return need.ok() && need->total() <= FreeBytes(plan, rank);
+    });
+    places[static_cast<size_t>(rank)] = most.value_or(1);
+  }
+  plan.expert_places = std::move(places);
+  return plan;
+}
+
+absl::StatusOr<EnginePlan> MemoryFitter::PlaceWholeExperts(EnginePlan plan) const {
   const int64_t num_experts = spec().num_experts;
   if (plan.config.device == DeviceKind::kCpu || plan.world_size == 1 || num_experts < 2 ||
       plan.world_size != static_cast<int>(free_bytes_.size())) {

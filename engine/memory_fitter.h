@@ -27,7 +27,9 @@ class MemoryFitter {
   MemoryFitter(const Checkpoint& checkpoint, std::span<const int64_t> free_bytes)
       : checkpoint_(checkpoint), free_bytes_(free_bytes) {}
 
-  // On GPUs with the experts where there is room for them (engine/expert_counts.h), on the CPU as it is.
+  // On GPUs with the experts where there is room for them (engine/expert_counts.h), on the CPU evenly. With
+  // --offload-experts auto, where they do not all fit: evenly, and each rank with as many places as it has room for
+  // beside all else, one at least.
   absl::StatusOr<EnginePlan> PlaceExperts(EnginePlan plan) const;
   // None: every rank has what it needs.
   absl::StatusOr<std::optional<MemoryShortage>> FindShortage(const EnginePlan& plan) const;
@@ -45,6 +47,8 @@ class MemoryFitter {
   std::span<const int64_t> free_bytes() const { return free_bytes_; }
 
  private:
+  absl::StatusOr<EnginePlan> PlaceWholeExperts(EnginePlan plan) const;
+  absl::StatusOr<EnginePlan> OffloadExperts(EnginePlan plan) const;
   // Of every rank.
   absl::StatusOr<std::vector<RankMemory>> NeedsOf(const EnginePlan& plan) const;
   int64_t FreeBytes(const EnginePlan& plan, int rank) const;

@@ -74,6 +74,7 @@ absl::StatusOr<RankMemory> CountModel(const EnginePlan& plan, const Checkpoint& 
   const ModelWeights& weights = model->decoder->weights();
   RankMemory memory;
   memory.experts = static_cast<int64_t>(backend.expert_bytes());
+  memory.offloaded = static_cast<int64_t>(backend.offloaded_bytes());
   memory.embeddings = taken(weights.embedding->bytes());
   if (weights.lm_head != weights.embedding) memory.embeddings += taken(weights.lm_head->bytes());
   memory.other_weights = taken_by_tensor(weights.final_norm);
@@ -87,7 +88,7 @@ absl::StatusOr<RankMemory> CountModel(const EnginePlan& plan, const Checkpoint& 
   // The rest, so that nothing is forgotten.
   memory.activations = static_cast<int64_t>(backend.bytes_allocated()) - memory.arena_bytes();
   CHECK_GE(memory.activations, 0);
-  if (plan.config.cuda_graphs) {
+  if (plan.records_steps()) {
     const auto num_steps = static_cast<int64_t>(model->decoder->RecordableSteps(plan.exchanges).size());
     memory.graphs = num_steps * (kGraphBytes + checkpoint.spec().num_layers * kGraphBytesPerLayer);
   }
@@ -108,10 +109,10 @@ int64_t KvCacheBytes(const EnginePlan& plan, int64_t num_pages) {
 absl::StatusOr<RankMemory> PlanRankMemory(const EnginePlan& plan, const Checkpoint& checkpoint, int rank) {
   const EngineConfig& config = plan.config;
   if (config.device == DeviceKind::kCpu) {
-    CpuPlanningBackend backend(plan.cpu_backend_options());
+    CpuPlanningBackend backend(plan.cpu_backend_options(rank));
     return CountModel(plan, checkpoint, rank, backend, kHostAligned);
   }
-  PlanningBackend backend(ActivationDType(config, checkpoint.spec()));
+  PlanningBackend backend(ActivationDType(config, checkpoint.spec()), plan.OffloadOf(rank));
   absl::StatusOr<RankMemory> memory = CountModel(plan, checkpoint, rank, backend, cuda::AlignedBytes);
   if (!memory.ok()) return memory.status();
   memory->nccl = plan.world_size > 1 && !config.staged_collectives ? kNcclBytes : 0;

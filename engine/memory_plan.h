@@ -34,6 +34,9 @@ struct RankMemory {
   int64_t driver = 0;  // code of kernels; and the CUDA context, where free memory was not measured with one
   // --gpu-reserve.
   int64_t reserve = 0;
+  // Beside the device's memory, for all experts of a rank that offloads some: pinned host memory of GPU ranks, files of
+  // CPU ranks (--offload-dir). Counted to the byte, and not in total().
+  int64_t offloaded = 0;
 
   // For CudaBackendOptions::arena_bytes.
   int64_t arena_bytes() const {

@@ -28,7 +28,7 @@ absl::StatusOr<RankModel> CreateRankModel(const EnginePlan& plan, const Checkpoi
                                .attention = plan.attention,
                                .heads_are_split = plan.heads_are_split(),
                                .first_slot = plan.placement.first_slot(rank),
-                               .num_local_experts = static_cast<int64_t>(plan.placement.ExpertsOf(rank).size())};
+                               .local_experts = plan.placement.ExpertsOf(rank)};
   absl::StatusOr<std::unique_ptr<Decoder>> decoder =
       Decoder::Create(context, plan.decoder_limits(), *std::move(weights), *std::move(cache));
   if (!decoder.ok()) return decoder.status();

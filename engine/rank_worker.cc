@@ -16,13 +16,14 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const EnginePlan& plan, con
                                                      int local_rank) {
   const EngineConfig& config = plan.config;
   if (config.device == DeviceKind::kCpu) {
-    return CreateCpuBackend(plan.cpu_backend_options());
+    return CreateCpuBackend(plan.cpu_backend_options(rank));
   }
   const absl::StatusOr<RankMemory> memory = PlanRankMemory(plan, checkpoint, rank);
   if (!memory.ok()) return memory.status();
   return CreateCudaBackend({.device_index = config.gpus[static_cast<size_t>(local_rank)],
                             .activation_dtype = ActivationDType(config, checkpoint.spec()),
-                            .arena_bytes = static_cast<size_t>(memory->arena_bytes())});
+                            .arena_bytes = static_cast<size_t>(memory->arena_bytes()),
+                            .offload = plan.OffloadOf(rank)});
 }
 
 // Bytes of the largest message: a row of every token, to or from every rank.
@@ -83,6 +84,12 @@ std::string RankWorker::Description() const {
   if (!data_.staged_because.empty()) absl::StrAppend(&text, " (", data_.staged_because, ")");
   const int64_t recorded = model_.decoder->num_recorded_steps();
   if (recorded > 0) absl::StrAppend(&text, "; ", recorded, " recorded steps");
+  const ExpertOffload offload = plan_.OffloadOf(host_.rank());
+  const int num_experts = plan_.placement.num_slots(host_.rank());
+  if (0 < offload.num_places && offload.num_places < num_experts) {
+    absl::StrAppend(&text, "; ", offload.num_places, " of ", num_experts, " experts per layer at a time, from ",
+                    backend_->device() == DeviceKind::kCpu ? offload.directory : "host memory");
+  }
   return text;
 }
 
@@ -95,7 +102,7 @@ absl::StatusOr<ExchangeCosts> RankWorker::WarmUp() {
   absl::StatusOr<ExchangeCosts> costs = MeasureExchangeCosts(*backend_, data());
   absl::Status status = costs.status();
   status.Update(data().EndStep());
-  if (status.ok() && plan_.config.cuda_graphs) status = model_.decoder->RecordSteps(plan_.exchanges);
+  if (status.ok() && plan_.records_steps()) status = model_.decoder->RecordSteps(plan_.exchanges);
   if (status.ok()) return costs;
   AbortAll(status);
   return status;

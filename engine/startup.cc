@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_format.h"
+#include "engine/host_memory_info.h"
 #include "engine/memory_fit.h"
 #include "kernels/device_info.h"
 
@@ -42,14 +44,38 @@ absl::StatusOr<std::vector<int64_t>> GatherFreeBytes(std::span<const int64_t> lo
   return all;
 }
 
-absl::StatusOr<EnginePlan> FitToGpus(EnginePlan plan, const Checkpoint& checkpoint, const LocalRanks& ranks) {
-  const absl::StatusOr<std::vector<GpuInfo>> gpus = ListGpus(plan.config.gpus);
-  if (!gpus.ok()) return gpus.status();
-  const absl::StatusOr<std::vector<int64_t>> local = FreeBytesOfRanks(plan.config, *gpus);
+// As many bytes as this process's ranks keep offloaded must be there to be pinned.
+absl::Status CheckPinnedMemory(const EnginePlan& plan, const Checkpoint& checkpoint, const LocalRanks& ranks) {
+  int64_t need = 0;
+  for (const auto& communicator : ranks.data) {
+    const absl::StatusOr<RankMemory> memory = PlanRankMemory(plan, checkpoint, communicator->rank());
+    if (!memory.ok()) return memory.status();
+    need += memory->offloaded;
+  }
+  const absl::StatusOr<int64_t> available = AvailableHostBytes();
+  if (!available.ok() || need <= *available) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrFormat("--offload-experts: the experts of this process's GPUs take %.2f GiB of pinned host memory; this "
+                      "host has %.2f GiB: quantise them (--quantize nf4), or take a host with more memory",
+                      static_cast<double>(need) / (1 << 30), static_cast<double>(*available) / (1 << 30)));
+}
+
+absl::StatusOr<EnginePlan> FitToDevices(EnginePlan plan, const Checkpoint& checkpoint, const LocalRanks& ranks) {
+  std::vector<GpuInfo> gpus;
+  if (plan.config.device == DeviceKind::kCuda) {
+    absl::StatusOr<std::vector<GpuInfo>> listed = ListGpus(plan.config.gpus);
+    if (!listed.ok()) return listed.status();
+    gpus = *std::move(listed);
+  }
+  const absl::StatusOr<std::vector<int64_t>> local = FreeBytesOfRanks(plan.config, gpus);
   if (!local.ok()) return local.status();
   const absl::StatusOr<std::vector<int64_t>> all = GatherFreeBytes(*local, ranks);
   if (!all.ok()) return all.status();
-  return FitToMemory(std::move(plan), checkpoint, *all);
+  absl::StatusOr<EnginePlan> fitted = FitToMemory(std::move(plan), checkpoint, *all);
+  if (!fitted.ok() || fitted->config.device == DeviceKind::kCpu || !fitted->offloads_experts()) return fitted;
+  absl::Status status = CheckPinnedMemory(*fitted, checkpoint, ranks);
+  if (!status.ok()) return status;
+  return fitted;
 }
 
 std::unique_ptr<Heartbeat> StartHeartbeat(const LocalRanks& ranks, absl::Duration rank_timeout) {
@@ -103,7 +129,10 @@ absl::StatusOr<Startup> PrepareRanks(const EngineConfig& requested, const Startu
   if (!ranks.ok()) return ranks.status();
   std::unique_ptr<Heartbeat> heart = StartHeartbeat(*ranks, config.rank_timeout);
   absl::StatusOr<EnginePlan> plan = MakeEnginePlan(config, spec, ranks->world_size);
-  if (plan.ok() && on_gpus) plan = FitToGpus(*std::move(plan), **checkpoint, *ranks);
+  // CPU ranks take what they are asked to, but for what is to be chosen for them.
+  if (plan.ok() && (on_gpus || config.expert_places == kAutoExpertPlaces)) {
+    plan = FitToDevices(*std::move(plan), **checkpoint, *ranks);
+  }
   if (!plan.ok()) return plan.status();
   plan->shared_loops = std::move(shared_loops);
   return Startup{*std::move(checkpoint), *std::move(ranks), std::move(heart), *std::move(plan)};

@@ -26,7 +26,8 @@ struct Startup {
 // With `--load-format dummy` config.json alone.
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenModel(const EngineConfig& config);
 
-// On GPUs the plan's KV pages fit the rank with the least free memory, whatever process it is in.
+// On GPUs the plan's KV pages fit the rank with the least free memory, whatever process it is in. With
+// --offload-experts auto each rank has the places that fit its memory.
 absl::StatusOr<Startup> PrepareRanks(const EngineConfig& config, const StartupCallback& progress);
 
 }  // namespace switchyard

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/expert_cache.h"
+
 namespace switchyard {
 
 // Cumulative histogram with fixed upper bounds (seconds); the last bucket is +infinity.
@@ -68,6 +70,7 @@ struct EngineStats {
   double expert_seconds = 0;
   double combine_seconds = 0;
   std::array<uint64_t, 3> exchange_bytes = {};  // indexed by ExchangeStrategy: payload that rank 0 sent
+  ExpertCacheStats offload;                     // --offload-experts, of all ranks and layers
 };
 
 // In bits, of one layer's tokens per expert: log2(experts) when all are used alike, 0 when one takes every token.

@@ -56,6 +56,7 @@ void StatsRecorder::RecordStep(const Batch& batch, const std::vector<StepOutput>
     for (size_t i = 0; i < output.expert_tokens.size(); ++i) {
       stats_.expert_tokens[i / num_experts][i % num_experts] += output.expert_tokens[i];
     }
+    stats_.offload += output.offload;
   }
   const auto in_exchange = [](const StepOutput& output) { return output.dispatch_seconds + output.combine_seconds; };
   double least = in_exchange(outputs.front());

@@ -82,6 +82,12 @@ struct RouterOutput {
   TensorView counts;   // int32 [num_experts]: tokens that chose the expert are added
 };
 
+// What the next layer will probably need.
+struct ExpertForecast {
+  ExpertWeights* experts = nullptr;  // null: nothing is known
+  std::span<const int> likely;       // local experts, the likeliest first
+};
+
 // Sums of local experts over rows. A row's slot names an expert together with its place: slot `first_slot + e` is local
 // expert e; slots outside [first_slot, first_slot + num_experts) belong to other ranks and contribute nothing, and a
 // slot may occur twice in a row.
@@ -91,6 +97,8 @@ struct ExpertArgs {
   ConstTensorView weights;  // float32 [n, top_k]
   int64_t first_slot = 0;
   TensorView out;  // [n, hidden] = sum over local k of weight * w2(silu(w1 x) * w3 x); 0 where none
+  // Prefetched once all that these rows need is on its way, so that copies go on while experts are computed.
+  ExpertForecast next = {};
 };
 
 // The largest step that a backend has to make room for; what it needs beside the caller's tensors is allocated then.
@@ -197,6 +205,17 @@ class Backend {
   virtual std::vector<ScoredToken> Score(ConstTensorView logits, std::span<const ScoringRow> rows) = 0;
 };
 
+// Experts that do not fit: a device holds some of each layer in places, the others lie where there is more room, and
+// are copied when they are needed or likely to be (expert_cache.h). Results are the same, bit for bit.
+struct ExpertOffload {
+  int64_t num_places = 0;  // per layer; 0, or no fewer than a layer has experts here: all of them are on the device
+  // Device kCpu: where the files of the packed experts lie, unnamed and gone with their backend. A GPU's are in pinned
+  // host memory.
+  std::string directory;
+
+  bool applies_to(const ExpertWeightsSpec& spec) const { return 0 < num_places && num_places < spec.num_experts; }
+};
+
 struct CpuBackendOptions {
   int num_threads = 1;     // the calling thread counts
   bool reference = false;  // the plain loops that the fast path is tested against
@@ -209,6 +228,7 @@ struct CpuBackendOptions {
   // num_guests of them in this one's.
   int num_guests = 0;
   std::shared_ptr<SharedLoops> shared_loops;  // null: none do
+  ExpertOffload offload = {};
 };
 // Chooses instructions at run time (SSE4 to AVX-512).
 std::unique_ptr<Backend> CreateCpuBackend(const CpuBackendOptions& options);
@@ -219,6 +239,7 @@ struct CudaBackendOptions {
   // Device memory taken at creation, from which every Allocate is served (kernels/device_memory.h computes it); 0: as
   // much as each Allocate asks for.
   size_t arena_bytes = 0;
+  ExpertOffload offload = {};
 };
 // UNIMPLEMENTED with the remedy in its text where the build has no CUDA; NOT_FOUND where there is no such GPU;
 // RESOURCE_EXHAUSTED where the arena does not fit.

@@ -40,17 +40,20 @@ class CountedMatrix final : public Matrix {
 
 class CountedExperts final : public ExpertWeights {
  public:
-  CountedExperts(const ExpertWeightsSpec& spec, size_t gate_up_bytes, size_t down_bytes)
+  CountedExperts(const ExpertWeightsSpec& spec, size_t gate_up_bytes, size_t down_bytes, bool is_offloaded)
       : spec_(spec),
+        is_offloaded_(is_offloaded),
         gate_up_(static_cast<size_t>(spec.num_experts), CountedMatrix(spec.gate_up_spec(), gate_up_bytes)),
         down_(static_cast<size_t>(spec.num_experts), CountedMatrix(spec.down_spec(), down_bytes)) {}
 
   const ExpertWeightsSpec& spec() const override { return spec_; }
+  bool is_offloaded() const override { return is_offloaded_; }
   Matrix& gate_up(int64_t local_expert) override { return gate_up_.at(static_cast<size_t>(local_expert)); }
   Matrix& down(int64_t local_expert) override { return down_.at(static_cast<size_t>(local_expert)); }
 
  private:
   const ExpertWeightsSpec spec_;
+  const bool is_offloaded_;
   std::vector<CountedMatrix> gate_up_;  // [num_experts]
   std::vector<CountedMatrix> down_;
 };
@@ -84,11 +87,11 @@ std::unique_ptr<Matrix> CountingBackend::CountMatrix(const MatrixSpec& spec, siz
   return std::make_unique<CountedMatrix>(spec, bytes);
 }
 
-std::unique_ptr<ExpertWeights> CountingBackend::CountExperts(const ExpertWeightsSpec& spec, size_t gate_up_bytes,
-                                                             size_t down_bytes, size_t taken_bytes) {
-  expert_bytes_ += taken_bytes;
-  Take(taken_bytes);
-  return std::make_unique<CountedExperts>(spec, gate_up_bytes, down_bytes);
+std::unique_ptr<ExpertWeights> CountingBackend::CountExperts(const ExpertWeightsSpec& spec, const ExpertBytes& bytes) {
+  expert_bytes_ += bytes.taken;
+  offloaded_bytes_ += bytes.offloaded;
+  Take(bytes.taken);
+  return std::make_unique<CountedExperts>(spec, bytes.gate_up, bytes.down, bytes.offloaded > 0);
 }
 
 void CountingBackend::CountScratch(size_t bytes) {

@@ -24,6 +24,8 @@ class CountingBackend : public Backend {
   size_t expert_bytes() const { return expert_bytes_; }    // of these, by CreateExperts
   size_t matrix_bytes() const { return matrix_bytes_; }    // by CreateMatrix
   size_t scratch_bytes() const { return scratch_bytes_; }  // by Reserve
+  // Beside these, where offloaded experts lie (ExpertOffload): pinned host memory, or files.
+  size_t offloaded_bytes() const { return offloaded_bytes_; }
   // What an allocation of `bytes` takes, alignment included.
   virtual size_t Taken(size_t bytes) const = 0;
 
@@ -56,9 +58,14 @@ class CountingBackend : public Backend {
  protected:
   // For CreateMatrix: `bytes` are what the matrix holds.
   std::unique_ptr<Matrix> CountMatrix(const MatrixSpec& spec, size_t bytes);
-  // For CreateExperts: what one expert's matrices hold, and what is taken for all of them.
-  std::unique_ptr<ExpertWeights> CountExperts(const ExpertWeightsSpec& spec, size_t gate_up_bytes, size_t down_bytes,
-                                              size_t taken_bytes);
+  struct ExpertBytes {
+    size_t gate_up = 0;  // that one expert's matrices hold
+    size_t down = 0;
+    size_t taken = 0;      // for all of them
+    size_t offloaded = 0;  // beside that; 0: they are not offloaded
+  };
+  // For CreateExperts.
+  std::unique_ptr<ExpertWeights> CountExperts(const ExpertWeightsSpec& spec, const ExpertBytes& bytes);
   // For Reserve, once.
   void CountScratch(size_t bytes);
 
@@ -68,6 +75,7 @@ class CountingBackend : public Backend {
 
   size_t bytes_allocated_ = 0;
   size_t expert_bytes_ = 0;
+  size_t offloaded_bytes_ = 0;
   size_t matrix_bytes_ = 0;
   size_t scratch_bytes_ = 0;
 };

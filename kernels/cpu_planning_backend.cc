@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "kernels/cpu/host_weights.h"
+#include "kernels/cpu/offloaded_experts.h"
+#include "kernels/cpu/packed_weights.h"
 #include "kernels/cpu/scratch_bound.h"
 
 namespace switchyard {
@@ -48,12 +51,23 @@ absl::StatusOr<std::unique_ptr<Matrix>> CpuPlanningBackend::CreateMatrix(const M
 }
 
 absl::StatusOr<std::unique_ptr<ExpertWeights>> CpuPlanningBackend::CreateExperts(const ExpertWeightsSpec& spec) {
-  if (spec.num_experts == 0) return CountExperts(spec, 0, 0, 0);
+  if (spec.num_experts == 0) return CountExperts(spec, {});
   const absl::StatusOr<size_t> gate_up = BytesOf(spec.gate_up_spec(), experts_);
   if (!gate_up.ok()) return gate_up.status();
   const absl::StatusOr<size_t> down = BytesOf(spec.down_spec(), experts_);
   if (!down.ok()) return down.status();
-  return CountExperts(spec, *gate_up, *down, static_cast<size_t>(spec.num_experts) * (Taken(*gate_up) + Taken(*down)));
+  if (options_.offload.applies_to(spec)) {
+    const absl::StatusOr<size_t> block =
+        OffloadedExpertBytes(spec, options_.reference ? MatrixFactory(CreateHostMatrix) : CreatePackedMatrix);
+    if (!block.ok()) return block.status();
+    return CountExperts(spec, {.gate_up = *gate_up,
+                               .down = *down,
+                               .taken = static_cast<size_t>(options_.offload.num_places) * *block,
+                               .offloaded = static_cast<size_t>(spec.num_experts) * *block});
+  }
+  return CountExperts(spec, {.gate_up = *gate_up,
+                             .down = *down,
+                             .taken = static_cast<size_t>(spec.num_experts) * (Taken(*gate_up) + Taken(*down))});
 }
 
 }  // namespace switchyard

@@ -1,7 +1,6 @@
 #include "kernels/expert_cache.h"
 
 #include <algorithm>
-#include <numeric>
 #include <tuple>
 
 #include "kernels/check.h"
@@ -18,13 +17,21 @@ ExpertCacheStats& ExpertCacheStats::operator+=(const ExpertCacheStats& other) {
   return *this;
 }
 
+ExpertCacheStats& ExpertCacheStats::operator-=(const ExpertCacheStats& other) {
+  num_needed -= other.num_needed;
+  num_hits -= other.num_hits;
+  num_prefetched -= other.num_prefetched;
+  num_prefetch_hits -= other.num_prefetch_hits;
+  bytes_copied -= other.bytes_copied;
+  stall_seconds -= other.stall_seconds;
+  return *this;
+}
+
 ExpertCache::ExpertCache(int num_experts, int num_places)
     : place_of_expert_(static_cast<size_t>(num_experts), -1),
-      expert_of_place_(static_cast<size_t>(num_places)),
+      expert_of_place_(static_cast<size_t>(num_places), -1),
       places_(static_cast<size_t>(num_places)) {
   CHECK(0 < num_places && num_places <= num_experts);
-  std::iota(expert_of_place_.begin(), expert_of_place_.end(), 0);
-  std::iota(place_of_expert_.begin(), place_of_expert_.begin() + num_places, 0);
 }
 
 int ExpertCache::Victim() const {
@@ -46,7 +53,7 @@ int ExpertCache::Victim() const {
 
 void ExpertCache::Put(int expert, int place) {
   int& old = expert_of_place_[static_cast<size_t>(place)];
-  place_of_expert_[static_cast<size_t>(old)] = -1;
+  if (old >= 0) place_of_expert_[static_cast<size_t>(old)] = -1;
   old = expert;
   place_of_expert_[static_cast<size_t>(expert)] = place;
 }
@@ -96,11 +103,6 @@ std::vector<ExpertCache::Load> ExpertCache::Prefetch(std::span<const int> expert
     ++stats_.num_prefetched;
   }
   return loads;
-}
-
-void ExpertCache::AddCopied(uint64_t bytes, double stall_seconds) {
-  stats_.bytes_copied += bytes;
-  stats_.stall_seconds += stall_seconds;
 }
 
 }  // namespace switchyard

@@ -3,7 +3,8 @@
 //   4 experts, 2 places; needed in turn {0, 1}, {1, 2}, {0, 2}:
 //     load 0 to place 0, 1 to 1; then 2 to place 0 (0 was needed longest ago); then 0 to place 1
 //
-// Plain logic: copies nothing. Whoever needs more experts at once than there are places takes them in rounds.
+// Plain logic: copies nothing. Whoever needs more experts at once than there are places takes them in rounds
+// (expert_rounds.h).
 #pragma once
 
 #include <cstdint>
@@ -12,22 +13,25 @@
 
 namespace switchyard {
 
-// Since the start; sums over layers where added up.
+// Of one layer or, added up, of several. Every load counts as a miss or as prefetched:
+//   bytes_copied = (num_needed - num_hits + num_prefetched) * bytes of an expert, less prefetches that another load
+//   overtook before they began
 struct ExpertCacheStats {
   uint64_t num_needed = 0;         // experts that steps needed
-  uint64_t num_hits = 0;           // of these, those that were there
+  uint64_t num_hits = 0;           // of these, those that were there or on their way
   uint64_t num_prefetched = 0;     // copied before they were known to be needed
   uint64_t num_prefetch_hits = 0;  // of these, those that the next step did need
   uint64_t bytes_copied = 0;
   double stall_seconds = 0;  // computation waited for copies
 
   ExpertCacheStats& operator+=(const ExpertCacheStats& other);
+  ExpertCacheStats& operator-=(const ExpertCacheStats& other);  // what came after `other`
 };
 
 // Used from one thread at a time.
 class ExpertCache {
  public:
-  // 0 < num_places <= num_experts. At first expert i lies in place i: that is how a loader fills it.
+  // 0 < num_places <= num_experts. At first all places are empty.
   ExpertCache(int num_experts, int num_places);
 
   struct Load {
@@ -47,8 +51,8 @@ class ExpertCache {
   // not evicted before a Require was without them.
   std::vector<Load> Prefetch(std::span<const int> experts);
 
+  // What this class knows: bytes and stalls are counted by whoever copies.
   const ExpertCacheStats& stats() const { return stats_; }
-  void AddCopied(uint64_t bytes, double stall_seconds);
 
  private:
   struct Place {
@@ -62,7 +66,7 @@ class ExpertCache {
   void Put(int expert, int place);
 
   std::vector<int> place_of_expert_;  // [num_experts]
-  std::vector<int> expert_of_place_;  // [num_places]
+  std::vector<int> expert_of_place_;  // [num_places]; -1: empty
   std::vector<Place> places_;
   uint64_t call_ = 0;
   ExpertCacheStats stats_;

@@ -1,76 +1,34 @@
-// A Backend that computes nothing and owns nothing: it counts what the CUDA backend would allocate.
-//
-// The code that makes a rank's model runs against it before anything is loaded, so a memory plan is that code's own
-// answer and cannot drift from it. Sizes and alignment are those of kernels/cuda/memory_layout.h, to the byte.
+// Counts what the CUDA backend would allocate (counting_backend.h).
 #pragma once
 
-#include <cstddef>
 #include <memory>
-#include <span>
 #include <string>
-#include <vector>
 
-#include "kernels/backend.h"
+#include "kernels/counting_backend.h"
 
 namespace switchyard {
 
-// Views into its Buffers have addresses that must not be read or written. Copies from the host and Clear do nothing;
-// copies to the host, recording and operations are programmers' errors: nothing is ever computed here.
-class PlanningBackend final : public Backend {
+// Sizes and alignment are those of kernels/cuda/memory_layout.h, to the byte: bytes_allocated() is what the arena of
+// the CUDA backend gives out for the calls so far.
+class PlanningBackend final : public CountingBackend {
  public:
   // `activation_dtype` is kBFloat16 or kFloat16.
-  explicit PlanningBackend(DType activation_dtype);
+  explicit PlanningBackend(DType activation_dtype, const ExpertOffload& offload = {});
 
-  // What the arena of the CUDA backend gives out for the calls so far. Nothing is ever given back.
-  size_t bytes_allocated() const { return bytes_allocated_; }
-  size_t expert_bytes() const { return expert_bytes_; }    // of these, by CreateExperts
-  size_t matrix_bytes() const { return matrix_bytes_; }    // by CreateMatrix
-  size_t scratch_bytes() const { return scratch_bytes_; }  // by Reserve
+  size_t Taken(size_t bytes) const override;
 
   DeviceKind device() const override { return DeviceKind::kCuda; }
   std::string Description() const override { return "a GPU that is only planned for"; }
   DType activation_dtype() const override { return activation_dtype_; }
-
-  absl::StatusOr<Buffer> Allocate(size_t bytes) override;
-  absl::Status CopyFromHost(ConstTensorView host, TensorView device) override;
-  absl::Status CopyToHost(ConstTensorView device, TensorView host) override;
-  // Host memory, and as such not counted.
-  absl::StatusOr<Buffer> AllocateStaging(size_t bytes) override;
-  void Clear(TensorView /*tensor*/) override {}
-  absl::Status Synchronize() override { return absl::OkStatus(); }
-  absl::Status Reserve(const BackendLimits& limits) override;
   bool can_record() const override { return true; }
 
+  absl::Status Reserve(const BackendLimits& limits) override;
   absl::StatusOr<std::unique_ptr<Matrix>> CreateMatrix(const MatrixSpec& spec) override;
   absl::StatusOr<std::unique_ptr<ExpertWeights>> CreateExperts(const ExpertWeightsSpec& spec) override;
 
-  void EmbedTokens(const Matrix& table, ConstTensorView ids, TensorView out) override;
-  void RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) override;
-  void AddRmsNorm(ConstTensorView delta, ConstTensorView weight, float eps, TensorView residual,
-                  TensorView out) override;
-  void Linear(ConstTensorView x, const Matrix& weight, TensorView y) override;
-  void RopeAppendKv(const AttentionSpec& attention, const RopeSpec& rope, const AttentionIndex& index,
-                    ConstTensorView qkv, TensorView q_out, const KvPages& pages) override;
-  void PagedAttention(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
-                      const KvPages& pages, TensorView out) override;
-  void Route(const RouterSpec& spec, ConstTensorView x, const Matrix& router, ConstTensorView num_valid,
-             const RouterOutput& out) override;
-  void RunExperts(const ExpertWeights& experts, const ExpertArgs& args) override;
-  void GatherRows(ConstTensorView src, ConstTensorView index, TensorView dst) override;
-  void SumRows(ConstTensorView src, ConstTensorView begin, ConstTensorView index, TensorView dst) override;
-  void Add(ConstTensorView x, TensorView acc) override;
-  std::vector<SampledToken> Sample(TensorView logits, std::span<const SamplingRow> rows) override;
-  std::vector<ScoredToken> Score(ConstTensorView logits, std::span<const ScoringRow> rows) override;
-
  private:
-  // Moves the end of the arena; where the allocation lies.
-  void* Take(size_t bytes);
-
   const DType activation_dtype_;
-  size_t bytes_allocated_ = 0;
-  size_t expert_bytes_ = 0;
-  size_t matrix_bytes_ = 0;
-  size_t scratch_bytes_ = 0;
+  const ExpertOffload offload_;
 };
 
 }  // namespace switchyard

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "absl/status/status.h"
+#include "kernels/expert_cache.h"
 #include "kernels/quantization/quantization.h"
 #include "kernels/quantization/quantized_rows.h"
 #include "kernels/tensor.h"
@@ -68,6 +69,14 @@ class ExpertWeights {
   virtual Matrix& gate_up(int64_t local_expert) = 0;
   // w2 (down), [hidden, intermediate].
   virtual Matrix& down(int64_t local_expert) = 0;
+
+  // Of those that lie elsewhere and are copied to the device when they are needed (ExpertOffload in backend.h). From
+  // the rank's thread only.
+  virtual bool is_offloaded() const { return false; }
+  // Begins to copy those of `experts`, local ones, the likeliest first, that are not there, as far as there are places.
+  virtual void Prefetch(std::span<const int> /*experts*/) {}
+  // Since creation.
+  virtual ExpertCacheStats offload_stats() const { return {}; }
 };
 
 }  // namespace switchyard

@@ -141,6 +141,23 @@ void AddExperts(const EngineStats& stats, bool per_expert, Families& out) {
   }
 }
 
+// Of all ranks; zeros without --offload-experts.
+void AddOffload(const ExpertCacheStats& offload, Families& out) {
+  const auto count = [](uint64_t value) { return static_cast<double>(value); };
+  out.Counter("moe_offload_experts_needed_total", "Experts that layers needed, where some are offloaded.",
+              count(offload.num_needed));
+  out.Counter("moe_offload_hits_total", "Needed experts that were on the device, or on their way.",
+              count(offload.num_hits));
+  out.Gauge("moe_offload_hit_rate", "Share of the needed experts that were on the device, since start.",
+            offload.num_needed == 0 ? 0.0 : count(offload.num_hits) / count(offload.num_needed));
+  out.Counter("moe_offload_prefetched_total", "Experts copied because the next layer's router chose them.",
+              count(offload.num_prefetched));
+  out.Counter("moe_offload_prefetch_hits_total", "Prefetched experts that the next layer did need.",
+              count(offload.num_prefetch_hits));
+  out.Counter("moe_offload_copied_bytes_total", "Bytes of experts copied to devices.", count(offload.bytes_copied));
+  out.Counter("moe_offload_stall_seconds_total", "Time that computing waited for such copies.", offload.stall_seconds);
+}
+
 }  // namespace
 
 MetricsExporter::MetricsExporter(const EngineSlot* slot, MetricsOptions options)
@@ -159,6 +176,7 @@ std::string MetricsExporter::Render() const {
       AddRequests(stats, families);
       AddLatencies(stats, families);
       AddExperts(stats, options_.per_expert, families);
+      AddOffload(stats.offload, families);
     }
     text += prometheus::TextSerializer().Serialize(families.families());
   }

@@ -32,6 +32,12 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const RankContext& rank
                                                           rank.spec, rank.backend);
   if (!workspace.ok()) return workspace.status();
   decoder->workspace_ = *std::move(workspace);
+  const auto is_offloaded = [](const LayerWeights& layer) { return layer.experts->is_offloaded(); };
+  if (std::any_of(decoder->weights_.layers.begin(), decoder->weights_.layers.end(), is_offloaded)) {
+    absl::StatusOr<ExpertForecaster> forecaster = ExpertForecaster::Create(decoder->rank_, decoder->max_rows_);
+    if (!forecaster.ok()) return forecaster.status();
+    decoder->forecaster_ = *std::move(forecaster);
+  }
   // A padded step has as many sequences as rows.
   const int64_t max_sequences = limits.max_sequences + rank.communicator.size();
   absl::StatusOr<StepIndex> index = StepIndex::Create({.max_tokens = decoder->max_rows_,
@@ -51,7 +57,7 @@ absl::StatusOr<std::unique_ptr<Decoder>> Decoder::Create(const RankContext& rank
                                               .hidden_size = rank.spec.hidden_size,
                                               .expert_intermediate_size = rank.spec.expert_intermediate_size,
                                               .top_k = rank.spec.experts_per_token,
-                                              .num_local_experts = rank.num_local_experts,
+                                              .num_local_experts = rank.num_local_experts(),
                                               .vocab_size = rank.spec.vocab_size});
   if (!status.ok()) return status;
   return decoder;
@@ -142,7 +148,16 @@ absl::StatusOr<StepOutput> Decoder::Step(const Batch& batch) {
     output.combine_seconds = times.combine;
   }
   output.exchange_bytes += rank_.exchange.bytes_sent() - bytes_before;
+  output.offload = NewOffloadStats();
   return output;
+}
+
+ExpertCacheStats Decoder::NewOffloadStats() {
+  ExpertCacheStats total;
+  for (const LayerWeights& layer : weights_.layers) total += layer.experts->offload_stats();
+  ExpertCacheStats news = total;
+  news -= std::exchange(offload_stats_, total);
+  return news;
 }
 
 absl::Status Decoder::RunLayers(ExchangeStrategy exchange, const StepLayout& layout, MoeTimes& times) {
@@ -163,10 +178,16 @@ absl::Status Decoder::RunLayers(ExchangeStrategy exchange, const StepLayout& lay
     backend.AddRmsNorm(*attended, layer.post_attention_norm.view(), eps, residual, normed);
 
     const TensorView counts = workspace_.expert_counts.view().Rows(l, l + 1).Reshape(Shape{rank_.spec.num_experts});
-    absl::StatusOr<TensorView> mixed =
-        RunMoeLayer(rank_, layer, layout, exchange, index_.num_valid(), counts, workspace_, times);
-    if (!mixed.ok()) return mixed.status();
     const bool is_last = i + 1 == weights_.layers.size();
+    absl::StatusOr<TensorView> mixed = RunMoeLayer(rank_,
+                                                   {.weights = layer,
+                                                    .next = is_last ? nullptr : &weights_.layers[i + 1],
+                                                    .layout = layout,
+                                                    .exchange = exchange,
+                                                    .num_valid = index_.num_valid(),
+                                                    .counts = counts},
+                                                   workspace_, forecaster_ ? &*forecaster_ : nullptr, times);
+    if (!mixed.ok()) return mixed.status();
     const Tensor& next_norm = is_last ? weights_.final_norm : weights_.layers[i + 1].input_norm;
     backend.AddRmsNorm(*mixed, next_norm.view(), eps, residual, normed);
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "engine/batch.h"
 #include "engine/kv_cache.h"
+#include "engine/model/expert_forecaster.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/moe_layer.h"
 #include "engine/model/rank_context.h"
@@ -70,6 +72,8 @@ class Decoder {
   absl::StatusOr<TensorView> Logits(std::span<const int32_t> tokens, const StepLayout& layout);
   TensorView LogitsOfRows(ConstTensorView index, int64_t residual_rows);
   absl::Status CountExperts(const StepLayout& layout, StepOutput& output);
+  // Of all layers, since the last call.
+  ExpertCacheStats NewOffloadStats();
 
   const RankContext rank_;
   ModelWeights weights_;
@@ -77,8 +81,10 @@ class Decoder {
   Workspace workspace_;
   StepIndex index_;
   RecordedSteps recorded_;
-  const int64_t max_rows_;         // of the workspace
-  const int64_t max_output_rows_;  // logits computed at a time
+  std::optional<ExpertForecaster> forecaster_;  // where experts are offloaded
+  ExpertCacheStats offload_stats_;              // at the end of the last step
+  const int64_t max_rows_;                      // of the workspace
+  const int64_t max_output_rows_;               // logits computed at a time
 };
 
 }  // namespace switchyard

@@ -21,30 +21,30 @@ class Stopwatch {
 
 }  // namespace
 
-absl::StatusOr<TensorView> RunMoeLayer(const RankContext& rank, const LayerWeights& weights, const StepLayout& layout,
-                                       ExchangeStrategy exchange, ConstTensorView num_valid, TensorView counts,
-                                       Workspace& workspace, MoeTimes& times) {
-  const int64_t tokens = layout.residual_rows;
+absl::StatusOr<TensorView> RunMoeLayer(const RankContext& rank, const MoeLayerArgs& args, Workspace& workspace,
+                                       ExpertForecaster* forecaster, MoeTimes& times) {
+  const int64_t tokens = args.layout.residual_rows;
   const TensorView input = workspace.normed.Top(tokens);
   const TensorView experts = workspace.router_experts.Top(tokens);
   const TensorView router_weights = workspace.router_weights.Top(tokens);
-  const RouterSpec router = {.num_experts = rank.spec.num_experts,
-                             .top_k = rank.spec.experts_per_token,
-                             .renormalize = rank.spec.renormalize_router_weights};
-  rank.backend.Route(router, input, *weights.router, num_valid,
-                     {.experts = experts, .weights = router_weights, .counts = counts});
+  rank.backend.Route(rank.router(), input, *args.weights.router, args.num_valid,
+                     {.experts = experts, .weights = router_weights, .counts = args.counts});
 
   Stopwatch stopwatch;
   absl::StatusOr<DispatchedRows> dispatched =
-      rank.exchange.Dispatch(exchange, input, experts, router_weights, layout.max_residual_rows);
+      rank.exchange.Dispatch(args.exchange, input, experts, router_weights, args.layout.max_residual_rows);
   if (!dispatched.ok()) return dispatched.status();
   stopwatch.AddTo(times.dispatch);
 
-  rank.backend.RunExperts(*weights.experts, {.rows = dispatched->rows,
-                                             .slots = dispatched->slots,
-                                             .weights = dispatched->weights,
-                                             .first_slot = rank.first_slot,
-                                             .out = dispatched->sums});
+  absl::StatusOr<ExpertForecast> next = ExpertForecast();
+  if (forecaster != nullptr && args.next != nullptr) next = forecaster->Forecast(*args.next, *dispatched);
+  if (!next.ok()) return next.status();
+  rank.backend.RunExperts(*args.weights.experts, {.rows = dispatched->rows,
+                                                  .slots = dispatched->slots,
+                                                  .weights = dispatched->weights,
+                                                  .first_slot = rank.first_slot,
+                                                  .out = dispatched->sums,
+                                                  .next = *next});
   stopwatch.AddTo(times.experts);
 
   absl::StatusOr<TensorView> sums = rank.exchange.Combine();

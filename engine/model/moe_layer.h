@@ -2,7 +2,7 @@
 #pragma once
 
 #include "absl/status/statusor.h"
-#include "engine/batch.h"
+#include "engine/model/expert_forecaster.h"
 #include "engine/model/model_weights.h"
 #include "engine/model/rank_context.h"
 #include "engine/model/workspace.h"
@@ -17,11 +17,19 @@ struct MoeTimes {
   double combine = 0;
 };
 
+struct MoeLayerArgs {
+  const LayerWeights& weights;
+  const LayerWeights* next = nullptr;  // the layer after this one; null: there is none
+  const StepLayout& layout;
+  ExchangeStrategy exchange;
+  ConstTensorView num_valid;  // int32 [1] on the device: rows from there on are padding; no data: none are
+  TensorView counts;          // int32 [experts]: the tokens that chose each expert are added
+};
+
 // Reads workspace.normed (rows of layout.residual) and returns the addition to those rows, [residual rows, hidden],
-// valid until the next layer. num_valid int32 [1] on the device: rows from there on are padding (no data: none are).
-// The tokens that chose each expert are added to `counts`, int32 [experts]; times to `times`.
-absl::StatusOr<TensorView> RunMoeLayer(const RankContext& rank, const LayerWeights& weights, const StepLayout& layout,
-                                       ExchangeStrategy exchange, ConstTensorView num_valid, TensorView counts,
-                                       Workspace& workspace, MoeTimes& times);
+// valid until the next layer. `forecaster`, where there is one, guesses what the next layer will need. Times are added
+// to `times`.
+absl::StatusOr<TensorView> RunMoeLayer(const RankContext& rank, const MoeLayerArgs& args, Workspace& workspace,
+                                       ExpertForecaster* forecaster, MoeTimes& times);
 
 }  // namespace switchyard

@@ -6,7 +6,7 @@
 namespace switchyard {
 
 std::unique_ptr<Backend> CreateCpuBackend(const CpuBackendOptions& options) {
-  if (options.reference) return std::make_unique<ReferenceBackend>();
+  if (options.reference) return std::make_unique<ReferenceBackend>(options.offload);
   return std::make_unique<FastBackend>(options);
 }
 

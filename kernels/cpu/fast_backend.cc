@@ -16,7 +16,8 @@
 namespace switchyard {
 
 FastBackend::FastBackend(const CpuBackendOptions& options)
-    : pool_(ThreadPoolOptions{
+    : ReferenceBackend(options.offload),
+      pool_(ThreadPoolOptions{
           .num_threads = options.num_threads, .num_guests = options.num_guests, .shared_loops = options.shared_loops}),
       products_(pool_, {.bf16_activations = options.bf16_activations, .int8_activations = options.int8_activations}),
       attention_(pool_),
@@ -38,6 +39,7 @@ absl::StatusOr<std::unique_ptr<Matrix>> FastBackend::CreateMatrix(const MatrixSp
 }
 
 absl::StatusOr<std::unique_ptr<ExpertWeights>> FastBackend::CreateExperts(const ExpertWeightsSpec& spec) {
+  if (is_offloaded(spec)) return CreateOffloaded(spec, CreatePackedMatrix);
   return PackedExpertWeights::Create(spec);
 }
 
@@ -126,7 +128,7 @@ void FastBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix&
 
 void FastBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& args) {
   CheckRunExperts(experts, args);
-  experts_.Run(PackedExpertWeights::From(experts), args);
+  experts_.Run(CpuExperts::From(experts), args);
 }
 
 void FastBackend::SumRows(ConstTensorView src, ConstTensorView begin, ConstTensorView index, TensorView dst) {

@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/cpu_experts.h"
 #include "kernels/cpu/expert_groups.h"
-#include "kernels/cpu/packed_weights.h"
 #include "kernels/cpu/row_products.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
@@ -20,13 +20,14 @@ class GroupedExperts {
 
   // See ExpertArgs. Work is divided over experts and output features together, so that a few rows on many experts
   // keep all threads busy. A row's sum runs over k in order, whatever the threads do.
-  void Run(const PackedExpertWeights& experts, const ExpertArgs& args);
+  void Run(const CpuExperts& experts, const ExpertArgs& args);
 
  private:
   ThreadPool& pool_;
   RowProducts& products_;
   ExpertGroups groups_;
-  std::vector<RowProduct> gate_up_products_;  // of the experts that have rows
+  std::vector<int> needed_;                   // the experts that have rows
+  std::vector<RowProduct> gate_up_products_;  // of those that are there
   std::vector<RowProduct> down_products_;
   Scratch<float> gate_up_;
   Scratch<float> down_;

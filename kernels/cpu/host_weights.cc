@@ -8,7 +8,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/float_convert.h"
-#include "kernels/cpu/host_memory.h"
 
 namespace switchyard {
 
@@ -87,12 +86,12 @@ void ConvertToFloat(const void* in, DType dtype, int64_t count, float* out) {
   }
 }
 
-absl::StatusOr<std::unique_ptr<HostMatrix>> HostMatrix::Create(const MatrixSpec& spec) {
+absl::StatusOr<std::unique_ptr<HostMatrix>> HostMatrix::Create(const MatrixSpec& spec, HostAllocator allocator) {
   if (absl::Status valid = ValidateMatrixSpec(spec); !valid.ok()) return valid;
   const Quantization& quantization = spec.quantization;
   std::unique_ptr<HostMatrix> matrix(new HostMatrix(spec));
-  const auto allocate = [](int64_t bytes, Buffer& buffer) {
-    absl::StatusOr<Buffer> allocated = AllocateHostMemory(static_cast<size_t>(bytes));
+  const auto allocate = [allocator](int64_t bytes, Buffer& buffer) {
+    absl::StatusOr<Buffer> allocated = allocator(static_cast<size_t>(bytes));
     if (!allocated.ok()) return allocated.status();
     buffer = *std::move(allocated);
     return absl::OkStatus();
@@ -166,6 +165,10 @@ void HostMatrix::ConvertRow(int64_t row, float* out) const {
   const std::vector<float> stored(out, out + columns);
   const auto* order = static_cast<const int32_t*>(order_.data());
   for (int64_t c = 0; c < columns; ++c) out[order[c]] = stored[static_cast<size_t>(c)];
+}
+
+absl::StatusOr<std::unique_ptr<Matrix>> CreateHostMatrix(const MatrixSpec& spec, HostAllocator allocate) {
+  return HostMatrix::Create(spec, allocate);
 }
 
 absl::StatusOr<std::unique_ptr<HostExpertWeights>> HostExpertWeights::Create(const ExpertWeightsSpec& spec) {

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/cpu/cpu_experts.h"
+#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/random_weights.h"
 #include "kernels/device.h"
 #include "kernels/weights.h"
@@ -25,7 +27,8 @@ void ConvertToFloat(const void* in, DType dtype, int64_t count, float* out);
 // Rows [out_features, in_features] of spec().dtype; or codes, scales in float32 and zeros, row by row.
 class HostMatrix final : public Matrix {
  public:
-  static absl::StatusOr<std::unique_ptr<HostMatrix>> Create(const MatrixSpec& spec);
+  static absl::StatusOr<std::unique_ptr<HostMatrix>> Create(const MatrixSpec& spec,
+                                                            HostAllocator allocate = AllocateHostMemory);
   // What every Matrix of a CPU backend is.
   static const HostMatrix& From(const Matrix& matrix) { return static_cast<const HostMatrix&>(matrix); }
 
@@ -50,18 +53,18 @@ class HostMatrix final : public Matrix {
   Buffer order_;   // int32 [in_features]
 };
 
-class HostExpertWeights final : public ExpertWeights {
+// As MatrixFactory (offloaded_experts.h).
+absl::StatusOr<std::unique_ptr<Matrix>> CreateHostMatrix(const MatrixSpec& spec, HostAllocator allocate);
+
+class HostExpertWeights final : public CpuExperts {
  public:
   static absl::StatusOr<std::unique_ptr<HostExpertWeights>> Create(const ExpertWeightsSpec& spec);
-  static const HostExpertWeights& From(const ExpertWeights& experts) {
-    return static_cast<const HostExpertWeights&>(experts);
-  }
 
   const ExpertWeightsSpec& spec() const override { return spec_; }
   Matrix& gate_up(int64_t local_expert) override { return *gate_up_.at(local_expert); }
   Matrix& down(int64_t local_expert) override { return *down_.at(local_expert); }
-  const HostMatrix& gate_up(int64_t local_expert) const { return *gate_up_.at(local_expert); }
-  const HostMatrix& down(int64_t local_expert) const { return *down_.at(local_expert); }
+  const HostMatrix& gate_up(int64_t local_expert) const override { return *gate_up_.at(local_expert); }
+  const HostMatrix& down(int64_t local_expert) const override { return *down_.at(local_expert); }
 
  private:
   explicit HostExpertWeights(const ExpertWeightsSpec& spec) : spec_(spec) {}

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "kernels/cpu/float_convert.h"
-#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/host_weights.h"
 
 namespace switchyard {
@@ -22,11 +21,11 @@ void ScatterChunks(const std::byte* src, int64_t count, std::byte* dst) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Create(const MatrixSpec& spec) {
+absl::StatusOr<std::unique_ptr<PackedMatrix>> PackedMatrix::Create(const MatrixSpec& spec, HostAllocator allocate) {
   if (absl::Status valid = ValidateMatrixSpec(spec); !valid.ok()) return valid;
   const int64_t groups = (spec.out_features + kGroupRows - 1) / kGroupRows;
   const int64_t elements = groups * kGroupRows * NumChunks(spec.in_features) * kChunk;
-  absl::StatusOr<Buffer> buffer = AllocateHostMemory(static_cast<size_t>(elements) * SizeOf(spec.dtype));
+  absl::StatusOr<Buffer> buffer = allocate(static_cast<size_t>(elements) * SizeOf(spec.dtype));
   if (!buffer.ok()) return buffer.status();
   return std::unique_ptr<PackedMatrix>(new PackedMatrix(spec, *std::move(buffer)));
 }

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/random_weights.h"
 #include "kernels/device.h"
 #include "kernels/weights.h"
@@ -22,7 +23,8 @@ class PackedMatrix final : public Matrix {
   static constexpr int64_t kChunk = 16;
   static constexpr int64_t NumChunks(int64_t columns) { return (columns + kChunk - 1) / kChunk; }
 
-  static absl::StatusOr<std::unique_ptr<PackedMatrix>> Create(const MatrixSpec& spec);
+  static absl::StatusOr<std::unique_ptr<PackedMatrix>> Create(const MatrixSpec& spec,
+                                                              HostAllocator allocate = AllocateHostMemory);
   // What every dense Matrix of the fast CPU backend is.
   static const PackedMatrix& From(const Matrix& matrix) { return static_cast<const PackedMatrix&>(matrix); }
 

@@ -7,9 +7,9 @@
 
 namespace switchyard {
 
-absl::StatusOr<std::unique_ptr<Matrix>> CreatePackedMatrix(const MatrixSpec& spec) {
-  if (spec.quantization.is_dense()) return PackedMatrix::Create(spec);
-  return QuantizedMatrix::Create(spec);
+absl::StatusOr<std::unique_ptr<Matrix>> CreatePackedMatrix(const MatrixSpec& spec, HostAllocator allocate) {
+  if (spec.quantization.is_dense()) return PackedMatrix::Create(spec, allocate);
+  return QuantizedMatrix::Create(spec, allocate);
 }
 
 void UnpackRow(const Matrix& matrix, int64_t row, float* out) {

@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/code_packing.h"
 #include "kernels/cpu/float_convert.h"
-#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/host_weights.h"
 
 namespace switchyard {
@@ -53,15 +52,16 @@ size_t PackedQuantizedBytes(const MatrixSpec& spec) {
   return static_cast<size_t>(blocks * QuantizedMatrix::Layout(spec).block() + order);
 }
 
-absl::StatusOr<std::unique_ptr<QuantizedMatrix>> QuantizedMatrix::Create(const MatrixSpec& spec) {
+absl::StatusOr<std::unique_ptr<QuantizedMatrix>> QuantizedMatrix::Create(const MatrixSpec& spec,
+                                                                         HostAllocator allocate) {
   if (absl::Status valid = ValidateMatrixSpec(spec); !valid.ok()) return valid;
   std::unique_ptr<QuantizedMatrix> matrix(new QuantizedMatrix(spec));
   const size_t order_bytes = spec.quantization.reordered ? static_cast<size_t>(spec.in_features) * sizeof(int32_t) : 0;
-  absl::StatusOr<Buffer> buffer = AllocateHostMemory(PackedQuantizedBytes(spec) - order_bytes);
+  absl::StatusOr<Buffer> buffer = allocate(PackedQuantizedBytes(spec) - order_bytes);
   if (!buffer.ok()) return buffer.status();
   matrix->buffer_ = *std::move(buffer);
   if (order_bytes != 0) {
-    absl::StatusOr<Buffer> order = AllocateHostMemory(order_bytes);
+    absl::StatusOr<Buffer> order = allocate(order_bytes);
     if (!order.ok()) return order.status();
     matrix->order_ = *std::move(order);
   }

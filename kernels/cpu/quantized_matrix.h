@@ -15,6 +15,7 @@
 #include <span>
 
 #include "absl/status/statusor.h"
+#include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/random_weights.h"
 #include "kernels/device.h"
 #include "kernels/weights.h"
@@ -37,7 +38,8 @@ class QuantizedMatrix final : public Matrix {
     const uint8_t* codes;
   };
 
-  static absl::StatusOr<std::unique_ptr<QuantizedMatrix>> Create(const MatrixSpec& spec);
+  static absl::StatusOr<std::unique_ptr<QuantizedMatrix>> Create(const MatrixSpec& spec,
+                                                                 HostAllocator allocate = AllocateHostMemory);
   // What every quantised Matrix of the fast CPU backend is.
   static const QuantizedMatrix& From(const Matrix& matrix) { return static_cast<const QuantizedMatrix&>(matrix); }
 

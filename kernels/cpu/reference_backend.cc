@@ -32,7 +32,18 @@ absl::StatusOr<std::unique_ptr<Matrix>> ReferenceBackend::CreateMatrix(const Mat
 }
 
 absl::StatusOr<std::unique_ptr<ExpertWeights>> ReferenceBackend::CreateExperts(const ExpertWeightsSpec& spec) {
+  if (is_offloaded(spec)) return CreateOffloaded(spec, CreateHostMatrix);
   return HostExpertWeights::Create(spec);
+}
+
+absl::StatusOr<std::unique_ptr<ExpertWeights>> ReferenceBackend::CreateOffloaded(const ExpertWeightsSpec& spec,
+                                                                                 MatrixFactory create) {
+  if (copier_ == nullptr) {
+    absl::StatusOr<std::unique_ptr<ExpertCopier>> copier = ExpertCopier::Create();
+    if (!copier.ok()) return copier.status();
+    copier_ = *std::move(copier);
+  }
+  return OffloadedExperts::Create(spec, offload_, create, *copier_);
 }
 
 void ReferenceBackend::EmbedTokens(const Matrix& table, ConstTensorView ids, TensorView out) {

@@ -7,11 +7,15 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/expert_copier.h"
+#include "kernels/cpu/offloaded_experts.h"
 
 namespace switchyard {
 
 class ReferenceBackend : public Backend {
  public:
+  explicit ReferenceBackend(const ExpertOffload& offload = {}) : offload_(offload) {}
+
   DeviceKind device() const override { return DeviceKind::kCpu; }
   std::string Description() const override { return "cpu reference, 1 thread"; }
   DType activation_dtype() const override { return DType::kFloat32; }
@@ -48,6 +52,15 @@ class ReferenceBackend : public Backend {
 
   std::vector<SampledToken> Sample(TensorView logits, std::span<const SamplingRow> rows) override;
   std::vector<ScoredToken> Score(ConstTensorView logits, std::span<const ScoringRow> rows) override;
+
+ protected:
+  bool is_offloaded(const ExpertWeightsSpec& spec) const { return offload_.applies_to(spec); }
+  // For those specs.
+  absl::StatusOr<std::unique_ptr<ExpertWeights>> CreateOffloaded(const ExpertWeightsSpec& spec, MatrixFactory create);
+
+ private:
+  const ExpertOffload offload_;
+  std::unique_ptr<ExpertCopier> copier_;  // of all layers; null: none is offloaded yet
 };
 
 }  // namespace switchyard

@@ -1,6 +1,7 @@
 // ReferenceBackend: router and experts.
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <vector>
 
 #include "kernels/cpu/host_weights.h"
@@ -62,26 +63,40 @@ void ReferenceBackend::Route(const RouterSpec& spec, ConstTensorView x, const Ma
 
 void ReferenceBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& args) {
   CheckRunExperts(experts, args);
-  const HostExpertWeights& host = HostExpertWeights::From(experts);
+  const CpuExperts& host = CpuExperts::From(experts);
   const int64_t num_experts = experts.spec().num_experts;
   const int64_t hidden = experts.spec().hidden_size;
   const int64_t intermediate = experts.spec().intermediate_size;
   const int64_t top_k = args.slots.row_elements();
-  for (int64_t n = 0; n < args.rows.dim(0); ++n) {
-    const float* row = args.rows.As<float>().data() + n * hidden;
-    const std::vector<double> x(row, row + hidden);
-    std::vector<double> sum(hidden, 0.0);
-    for (int64_t k = 0; k < top_k; ++k) {
-      const int64_t slot = args.slots.As<int32_t>()[n * top_k + k];
-      if (slot < args.first_slot || slot >= args.first_slot + num_experts) continue;
-      const int64_t expert = slot - args.first_slot;
-      std::vector<double> gate_up = Multiply(host.gate_up(expert), x.data());
+  const int64_t num_pairs = args.slots.num_elements();
+  const auto expert_of = [&](int64_t pair) -> int64_t {
+    const int64_t slot = args.slots.As<int32_t>()[pair];
+    return slot < args.first_slot || slot >= args.first_slot + num_experts ? -1 : slot - args.first_slot;
+  };
+  std::set<int> chosen;
+  for (int64_t pair = 0; pair < num_pairs; ++pair) {
+    if (expert_of(pair) >= 0) chosen.insert(static_cast<int>(expert_of(pair)));
+  }
+  std::vector<std::vector<double>> down(num_pairs);  // of each pair (row, k) with a local expert, [hidden]
+  host.ForEachPart(std::vector<int>(chosen.begin(), chosen.end()), args.next, [&](std::span<const int> part) {
+    for (int64_t pair = 0; pair < num_pairs; ++pair) {
+      const int64_t expert = expert_of(pair);
+      if (std::find(part.begin(), part.end(), expert) == part.end()) continue;
+      const float* row = args.rows.As<float>().data() + pair / top_k * hidden;
+      const std::vector<double> x(row, row + hidden);
+      std::vector<double> gate_up = Multiply(HostMatrix::From(host.gate_up(expert)), x.data());
       for (int64_t i = 0; i < intermediate; ++i) {
         gate_up[i] = gate_up[i] / (1.0 + std::exp(-gate_up[i])) * gate_up[intermediate + i];
       }
-      const std::vector<double> down = Multiply(host.down(expert), gate_up.data());
-      const double weight = args.weights.As<float>()[n * top_k + k];
-      for (int64_t i = 0; i < hidden; ++i) sum[i] += weight * down[i];
+      down[pair] = Multiply(HostMatrix::From(host.down(expert)), gate_up.data());
+    }
+  });
+  for (int64_t n = 0; n < args.rows.dim(0); ++n) {
+    std::vector<double> sum(hidden, 0.0);
+    for (int64_t pair = n * top_k; pair < (n + 1) * top_k; ++pair) {
+      if (expert_of(pair) < 0) continue;
+      const double weight = args.weights.As<float>()[pair];
+      for (int64_t i = 0; i < hidden; ++i) sum[i] += weight * down[pair][i];
     }
     std::copy(sum.begin(), sum.end(), args.out.As<float>().data() + n * hidden);
   }

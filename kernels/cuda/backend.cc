@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/graph.h"
+#include "kernels/cuda/offloaded_experts.h"
 #include "kernels/cuda/quantized_weights.h"
 #include "kernels/cuda/status.h"
 
@@ -43,6 +44,7 @@ CudaBackend::CudaBackend(const CudaBackendOptions& options, const cudaDeviceProp
       description_(absl::StrCat("cuda ", properties.name, " (sm_", properties.major, properties.minor, "), ",
                                 dtype_ == DType::kBFloat16 ? "bfloat16" : "float16")),
       stream_(stream),
+      offload_(options.offload),
       arena_(std::move(arena)),
       transfers_(std::move(transfers)),
       copies_(options.device_index),
@@ -52,6 +54,7 @@ CudaBackend::~CudaBackend() {
   (void)cudaSetDevice(device_);
   (void)cudaStreamSynchronize(stream_);
   (void)cudaStreamDestroy(stream_);
+  if (offload_copies_ != nullptr) (void)cudaStreamDestroy(offload_copies_);
 }
 
 absl::Status CudaBackend::CopyFromHost(ConstTensorView host, TensorView device) {
@@ -115,6 +118,14 @@ absl::StatusOr<std::unique_ptr<Matrix>> CudaBackend::CreateMatrix(const MatrixSp
 }
 
 absl::StatusOr<std::unique_ptr<ExpertWeights>> CudaBackend::CreateExperts(const ExpertWeightsSpec& spec) {
+  if (offload_.applies_to(spec)) {
+    if (offload_copies_ == nullptr) {
+      absl::Status status =
+          ToStatus(cudaStreamCreateWithFlags(&offload_copies_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+      if (!status.ok()) return status;
+    }
+    return OffloadedDeviceExperts::Create(spec, offload_, weights_, offload_copies_, transfers_);
+  }
   const bool is_dense = spec.gate_up.is_dense() && spec.down.is_dense();
   if (!is_dense) return QuantizedDeviceExperts::Create(spec, weights_);
   return DeviceExpertWeights::Create(spec, weights_);

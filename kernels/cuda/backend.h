@@ -91,11 +91,13 @@ class CudaBackend final : public Backend {
   const int num_multiprocessors_;
   const std::string description_;
   const cudaStream_t stream_;
+  const ExpertOffload offload_;
 
   Arena arena_;
   Transfers transfers_;
   CopyStreams copies_;
   const WeightContext weights_;
+  cudaStream_t offload_copies_ = nullptr;  // null: no experts are offloaded yet
 
   // Set by Reserve.
   ScratchLayout layout_;

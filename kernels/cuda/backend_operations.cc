@@ -1,7 +1,10 @@
 // CudaBackend: checks shapes and types, and hands over to the kernels.
+#include <utility>
+
 #include "kernels/cuda/backend.h"
 #include "kernels/cuda/experts.h"
 #include "kernels/cuda/norm.h"
+#include "kernels/cuda/offloaded_experts.h"
 #include "kernels/cuda/op_checks.h"
 #include "kernels/cuda/paged_attention.h"
 #include "kernels/cuda/quantized_columns.h"
@@ -191,8 +194,18 @@ void CudaBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& arg
   CHECK(args.slots.shape() == args.weights.shape());
   CHECK_EQ(args.slots.dim(0), args.rows.dim(0));
   CHECK_EQ(args.rows.dim(1), experts.spec().hidden_size);
+  const OffloadedDeviceExperts* const offloaded = OffloadedDeviceExperts::FromOrNull(experts);
+  const ExpertWeights& held = offloaded == nullptr ? experts : offloaded->places();
+  ExpertTurns turns;
+  if (offloaded != nullptr) {
+    turns = [&](const int32_t* offsets, const std::function<void(const int32_t*)>& multiply) {
+      Note(offloaded->TakeTurns(offsets, args.next, multiply));
+    };
+  } else if (args.next.experts != nullptr) {
+    args.next.experts->Prefetch(args.next.likely);
+  }
   if (!experts.spec().gate_up.is_dense()) {
-    const QuantizedDeviceExperts& quantized = QuantizedDeviceExperts::From(experts);
+    const QuantizedDeviceExperts& quantized = QuantizedDeviceExperts::From(held);
     return RunQuantizedExperts({.dtype = dtype_,
                                 .num_rows = args.rows.dim(0),
                                 .top_k = args.slots.dim(1),
@@ -203,12 +216,13 @@ void CudaBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& arg
                                 .weights = args.weights.As<float>().data(),
                                 .gate_up = quantized.gate_up_view(),
                                 .down = quantized.down_view(),
+                                .turns = std::move(turns),
                                 .num_multiprocessors = num_multiprocessors_,
                                 .scratch = Scratch(layout_.experts),
                                 .out = args.out.data()},
                                stream_);
   }
-  const DeviceExpertWeights& weights = DeviceExpertWeights::From(experts);
+  const DeviceExpertWeights& weights = DeviceExpertWeights::From(held);
   cuda::RunExperts({.dtype = dtype_,
                     .num_rows = args.rows.dim(0),
                     .top_k = args.slots.dim(1),
@@ -221,6 +235,7 @@ void CudaBackend::RunExperts(const ExpertWeights& experts, const ExpertArgs& arg
                     .weights = args.weights.As<float>().data(),
                     .gate_up = weights.gate_up_data(),
                     .down = weights.down_data(),
+                    .turns = std::move(turns),
                     .num_multiprocessors = num_multiprocessors_,
                     .scratch = Scratch(layout_.experts),
                     .out = args.out.data()},

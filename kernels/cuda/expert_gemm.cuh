@@ -22,7 +22,8 @@ struct ExpertGemmParams {
         entry_weight(args.permutation.entry_weight),
         active_experts(args.permutation.active_experts),
         tile_begin(args.permutation.tile_begin),
-        tile_expert(args.permutation.tile_expert) {}
+        tile_expert(args.permutation.tile_expert),
+        expert_place(args.permutation.expert_place) {}
 
   int32_t in_features;
   int32_t out_features;
@@ -35,7 +36,13 @@ struct ExpertGemmParams {
   const int32_t* active_experts;
   const int32_t* tile_begin;
   const int32_t* tile_expert;
+  const int32_t* expert_place;
 };
+
+// ExpertPermutation::expert_place of one expert.
+__device__ __forceinline__ int32_t PlaceOf(const int32_t* expert_place, int32_t expert) {
+  return expert_place == nullptr ? expert : expert_place[expert];
+}
 
 // silu(gate) * up with silu(z) = z / (1 + exp(-z)). Source: Elfwing et al. 2017, arXiv:1702.03118.
 __device__ __forceinline__ float SiluMultiply(float gate, float up) {

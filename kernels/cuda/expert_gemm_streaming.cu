@@ -48,13 +48,13 @@ struct StreamingShape {
 template <typename T, typename Shape>
 class StreamingWarp {
  public:
-  __device__ StreamingWarp(const ExpertGemmParams<T>& p, int32_t expert, int32_t first_feature, int32_t first_entry,
+  __device__ StreamingWarp(const ExpertGemmParams<T>& p, int32_t place, int32_t first_feature, int32_t first_entry,
                            int num_columns)
       : p_(p), num_tiles_((num_columns + 7) / 8), k_(Warp() * Shape::kStepElements + Lane() % 4 * kLaneElements) {
     const int g = Lane() / 4;
     const int64_t rows_per_expert = Shape::kIsGateUp ? 2 * int64_t{p.out_features} : p.out_features;
     feature_ = first_feature + g;
-    weights_ = p.weights + (expert * rows_per_expert + feature_) * p.in_features;
+    weights_ = p.weights + (place * rows_per_expert + feature_) * p.in_features;
 #pragma unroll
     for (int tile = 0; tile < Shape::kColumns / 8; ++tile) {
       const int column = tile * 8 + g;
@@ -199,12 +199,14 @@ template <typename T, typename Shape>
 __global__ void __launch_bounds__(kWarps* kWarpSize, 4) StreamingKernel(ExpertGemmParams<T> p) {
   const int32_t expert = p.active_experts[blockIdx.y];
   if (expert < 0) return;
+  const int32_t place = PlaceOf(p.expert_place, expert);
+  if (place < 0) return;
   const int32_t end = p.offsets[expert + 1];
   const int32_t first_feature = static_cast<int32_t>(blockIdx.x) * Shape::kFeatures;
   for (int32_t first = p.offsets[expert]; first < end; first += Shape::kColumns) {
     const int num_columns = min(end - first, Shape::kColumns);
     float sums[Shape::kRows / 16][Shape::kColumns / 8][4] = {};
-    StreamingWarp<T, Shape>(p, expert, first_feature, first, num_columns).Multiply(sums);
+    StreamingWarp<T, Shape>(p, place, first_feature, first, num_columns).Multiply(sums);
     StoreSums<T, Shape>(p, first_feature, first, num_columns, sums);
   }
 }

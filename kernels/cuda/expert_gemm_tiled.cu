@@ -49,6 +49,7 @@ static_assert(NarrowShape<ExpertProduct::kDown>::kRingBytes <= 96 * 1024);
 
 struct Tile {
   int32_t expert;
+  int32_t place;  // of its weights
   int32_t first_entry;
   int32_t num_entries;
   int32_t first_feature;
@@ -61,6 +62,8 @@ __device__ bool FindTile(const ExpertGemmParams<T>& p, Tile* tile) {
   const int32_t block = static_cast<int32_t>(blockIdx.x);
   tile->expert = p.tile_expert[block / num_columns];
   if (tile->expert < 0) return false;
+  tile->place = PlaceOf(p.expert_place, tile->expert);
+  if (tile->place < 0) return false;
   const int32_t expert_tiles = p.tile_begin[tile->expert + 1] - p.tile_begin[tile->expert];
   const int32_t in_expert = block - p.tile_begin[tile->expert] * num_columns;
   const int32_t group_begin = in_expert / (kGroupTiles * num_columns) * kGroupTiles;
@@ -92,7 +95,7 @@ class TileCopier {
     const int32_t feature = tile.first_feature + (kIsGateUp ? row / Shape::kWarpRows * kHalf + row % kHalf : row);
     const bool is_up = kIsGateUp && row % Shape::kWarpRows >= kHalf;
     const int64_t rows_per_expert = kIsGateUp ? 2 * int64_t{p.out_features} : p.out_features;
-    const int64_t first_row = tile.expert * rows_per_expert + (is_up ? p.out_features : 0);
+    const int64_t first_row = tile.place * rows_per_expert + (is_up ? p.out_features : 0);
     weights_ = p.weights + (first_row + feature) * p.in_features;
     row_stride_ = int64_t{kFeatureStride} * p.in_features;
     num_rows_ = max(0, (p.out_features - feature + kFeatureStride - 1) / kFeatureStride);

@@ -33,6 +33,9 @@ struct ExpertPermutation {
   int32_t* tile_begin = nullptr;      // [num_experts + 1], first tile of each expert
   int32_t* tile_expert = nullptr;     // [max_tiles()], the expert of each tile; then -1
   int32_t* chunk_counts = nullptr;    // [num_chunks(), num_experts], between the two launches
+  // Not written by PermuteExperts but read by the products: [num_experts], where each expert's weights lie among those
+  // of the launch; -1: nowhere, its entries are left alone. Null: expert e lies in place e.
+  const int32_t* expert_place = nullptr;
 
   int64_t max_active_experts() const { return num_pairs < num_experts ? num_pairs : num_experts; }
   // Every expert with entries has at most one tile that is not full.

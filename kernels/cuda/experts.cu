@@ -35,27 +35,36 @@ void RunExperts(const RunExpertsArgs& args, Stream stream) {
                  stream);
   if (args.num_local_experts > 0) {
     const ExpertForm form = args.form.value_or(ChooseExpertForm(args.num_rows, args.top_k, args.num_local_experts));
-    const auto multiply = form == ExpertForm::kStreaming ? StreamingExpertGemm : TiledExpertGemm;
-    multiply({.dtype = args.dtype,
-              .product = ExpertProduct::kGateUp,
-              .in_features = args.hidden_size,
-              .out_features = args.intermediate_size,
-              .x = args.rows,
-              .weights = args.gate_up,
-              .y = scratch.act,
-              .permutation = scratch.permutation,
-              .num_multiprocessors = args.num_multiprocessors},
-             stream);
-    multiply({.dtype = args.dtype,
-              .product = ExpertProduct::kDown,
-              .in_features = args.intermediate_size,
-              .out_features = args.hidden_size,
-              .x = scratch.act,
-              .weights = args.down,
-              .y = scratch.y,
-              .permutation = scratch.permutation,
-              .num_multiprocessors = args.num_multiprocessors},
-             stream);
+    const auto multiply_form = form == ExpertForm::kStreaming ? StreamingExpertGemm : TiledExpertGemm;
+    const auto multiply = [&](const int32_t* expert_place) {
+      ExpertPermutation lists = scratch.permutation;
+      lists.expert_place = expert_place;
+      multiply_form({.dtype = args.dtype,
+                     .product = ExpertProduct::kGateUp,
+                     .in_features = args.hidden_size,
+                     .out_features = args.intermediate_size,
+                     .x = args.rows,
+                     .weights = args.gate_up,
+                     .y = scratch.act,
+                     .permutation = lists,
+                     .num_multiprocessors = args.num_multiprocessors},
+                    stream);
+      multiply_form({.dtype = args.dtype,
+                     .product = ExpertProduct::kDown,
+                     .in_features = args.intermediate_size,
+                     .out_features = args.hidden_size,
+                     .x = scratch.act,
+                     .weights = args.down,
+                     .y = scratch.y,
+                     .permutation = lists,
+                     .num_multiprocessors = args.num_multiprocessors},
+                    stream);
+    };
+    if (args.turns) {
+      args.turns(scratch.permutation.offsets, multiply);
+    } else {
+      multiply(nullptr);
+    }
   }
   SumExperts({.dtype = args.dtype,
               .num_rows = args.num_rows,

@@ -17,12 +17,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "kernels/cuda/stream.h"
 #include "kernels/tensor.h"
 
 namespace switchyard::cuda {
+
+// Of experts of which only some are on the device at a time. Called once the permutation is queued, with its offsets
+// [num_local_experts + 1] (expert_permutation.h). Calls `multiply` with ExpertPermutation::expert_place, each time of
+// other experts, until all have had their turn.
+using ExpertTurns = std::function<void(const int32_t* offsets, const std::function<void(const int32_t*)>& multiply)>;
 
 enum class ExpertForm { kStreaming, kTiled };
 
@@ -41,8 +47,9 @@ struct RunExpertsArgs {
   const void* rows = nullptr;      // [num_rows, hidden]
   const int32_t* slots = nullptr;  // [num_rows, top_k]; -1: none; one slot may occur twice in a row
   const float* weights = nullptr;  // [num_rows, top_k]
-  const void* gate_up = nullptr;   // [experts, 2 * intermediate, hidden]: w1 rows, then w3 rows
-  const void* down = nullptr;      // [experts, hidden, intermediate]
+  const void* gate_up = nullptr;   // [experts or places, 2 * intermediate, hidden]: w1 rows, then w3 rows
+  const void* down = nullptr;      // [experts or places, hidden, intermediate]
+  ExpertTurns turns;               // null: all experts are there
 
   int num_multiprocessors = 1;
   std::optional<ExpertForm> form;  // none: ChooseExpertForm

@@ -42,6 +42,15 @@ size_t ExpertWeightsBytes(const ExpertWeightsSpec& spec, DType stored) {
   return AlignedBytes(layout.gate_up_bytes) + AlignedBytes(layout.down_bytes);
 }
 
+OffloadedBytes OffloadedExpertBytes(const ExpertWeightsSpec& spec, int64_t num_places, DType stored) {
+  ExpertWeightsSpec places = spec;
+  places.num_experts = num_places;
+  const ExpertLayout layout = MakeExpertLayout(spec, stored);
+  const auto num_experts = static_cast<size_t>(spec.num_experts);
+  return {.device = ExpertWeightsBytes(places, stored) + AlignedBytes(num_experts * sizeof(int32_t)),
+          .host = num_experts * (layout.gate_up_expert_bytes + layout.down_expert_bytes)};
+}
+
 ScratchLayout MakeScratchLayout(const BackendLimits& limits, DType activation) {
   CHECK_EQ(SizeOf(activation), size_t{2});  // what the kernels' own scratch sizes assume
   ScratchLayout layout;

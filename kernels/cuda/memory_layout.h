@@ -31,6 +31,14 @@ ExpertLayout MakeExpertLayout(const ExpertWeightsSpec& spec, DType stored);
 // What both allocations take from the arena.
 size_t ExpertWeightsBytes(const ExpertWeightsSpec& spec, DType stored);
 
+// The same with ExpertOffload (kernels/backend.h): places for some experts, and a list of who has which, take device
+// memory; all experts, pinned host memory.
+struct OffloadedBytes {
+  size_t device = 0;
+  size_t host = 0;
+};
+OffloadedBytes OffloadedExpertBytes(const ExpertWeightsSpec& spec, int64_t num_places, DType stored);
+
 // cuBLASLt's workspace. NVIDIA recommends 32 MiB for Hopper and newer, and 4 MiB before (cuBLAS documentation,
 // cublasSetWorkspace); one size for all keeps a plan independent of the card.
 constexpr size_t kGemmWorkspaceBytes = size_t{32} << 20;

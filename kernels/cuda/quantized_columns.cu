@@ -3,6 +3,7 @@
 
 #include "kernels/check.h"
 #include "kernels/cpu/float_convert.h"
+#include "kernels/cuda/expert_gemm.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/philox.cuh"
 #include "kernels/cuda/quantized_columns.h"
@@ -29,6 +30,8 @@ __global__ void __launch_bounds__(kThreads) ReorderColumnsKernel(const ReorderCo
       (args.offsets[middle] <= entry ? expert : end) = middle;
     }
   }
+  expert = PlaceOf(args.expert_place, expert);
+  if (expert < 0) return;
   const int64_t column = (static_cast<int64_t>(blockIdx.y) * kThreads + threadIdx.x) * kVectorElements;
   if (column >= args.columns) return;
   const int64_t row = args.x_row == nullptr ? entry : args.x_row[entry];

@@ -18,6 +18,7 @@ struct ReorderColumnsArgs {
   const int32_t* x_row = nullptr;    // [num_entries]; null: the entry
   const int32_t* offsets = nullptr;  // [num_experts + 1], first entry of each expert; null: one matrix
   int64_t num_experts = 1;
+  const int32_t* expert_place = nullptr;  // ExpertPermutation::expert_place
   const int32_t* column_place = nullptr;  // [columns] of the first expert
   int64_t place_stride = 0;               // from one expert to the next, elements
   void* y = nullptr;                      // [num_entries, columns]

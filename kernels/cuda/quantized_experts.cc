@@ -17,6 +17,51 @@ void Multiply(const QuantizedGemmArgs& args, QuantizedForm form, Stream stream) 
   multiply(args, stream);
 }
 
+// Both products of the experts that have a place.
+void MultiplyExperts(const RunQuantizedExpertsArgs& args, const ExpertsScratch& scratch, const int32_t* expert_place,
+                     Stream stream) {
+  ExpertPermutation lists = scratch.permutation;
+  lists.expert_place = expert_place;
+  const QuantizedForm form = args.form.value_or(ChooseQuantizedForm(lists.num_pairs, lists.num_experts));
+  const bool is_gathered = args.gate_up.column_place != nullptr;
+  if (is_gathered) {
+    // An entry's row of y is free until its second product.
+    ReorderColumns({.dtype = args.dtype,
+                    .num_entries = lists.num_pairs,
+                    .columns = args.gate_up.columns,
+                    .x = args.rows,
+                    .x_row = lists.entry_row,
+                    .offsets = lists.offsets,
+                    .num_experts = lists.num_experts,
+                    .expert_place = expert_place,
+                    .column_place = args.gate_up.column_place,
+                    .place_stride = PlaceStride(args.gate_up),
+                    .y = scratch.y},
+                   stream);
+  }
+  Multiply({.dtype = args.dtype,
+            .y_dtype = args.dtype,
+            .is_gate_up = true,
+            .weights = args.gate_up,
+            .x = is_gathered ? scratch.y : args.rows,
+            .x_row = is_gathered ? nullptr : lists.entry_row,
+            .y = scratch.act,
+            .y_place = args.down.column_place,
+            .y_place_stride = PlaceStride(args.down),
+            .permutation = lists,
+            .num_multiprocessors = args.num_multiprocessors},
+           form, stream);
+  Multiply({.dtype = args.dtype,
+            .y_dtype = args.dtype,
+            .weights = args.down,
+            .x = scratch.act,
+            .weight = lists.entry_weight,
+            .y = scratch.y,
+            .permutation = lists,
+            .num_multiprocessors = args.num_multiprocessors},
+           form, stream);
+}
+
 }  // namespace
 
 void RunQuantizedExperts(const RunQuantizedExpertsArgs& args, Stream stream) {
@@ -31,57 +76,25 @@ void RunQuantizedExperts(const RunQuantizedExpertsArgs& args, Stream stream) {
 
   const ExpertsScratch scratch =
       DivideExpertsScratch(args.num_rows, args.top_k, hidden, intermediate, args.num_local_experts, args.scratch);
-  const ExpertPermutation& lists = scratch.permutation;
   PermuteExperts({.top_k = args.top_k,
                   .first_slot = args.first_slot,
                   .slots = args.slots,
                   .weights = args.weights,
-                  .permutation = lists},
+                  .permutation = scratch.permutation},
                  stream);
   if (args.num_local_experts > 0) {
-    const QuantizedForm form = args.form.value_or(ChooseQuantizedForm(lists.num_pairs, lists.num_experts));
-    const bool is_gathered = args.gate_up.column_place != nullptr;
-    if (is_gathered) {
-      // y is free until the second product.
-      ReorderColumns({.dtype = args.dtype,
-                      .num_entries = lists.num_pairs,
-                      .columns = hidden,
-                      .x = args.rows,
-                      .x_row = lists.entry_row,
-                      .offsets = lists.offsets,
-                      .num_experts = lists.num_experts,
-                      .column_place = args.gate_up.column_place,
-                      .place_stride = PlaceStride(args.gate_up),
-                      .y = scratch.y},
-                     stream);
+    const auto multiply = [&](const int32_t* expert_place) { MultiplyExperts(args, scratch, expert_place, stream); };
+    if (args.turns) {
+      args.turns(scratch.permutation.offsets, multiply);
+    } else {
+      multiply(nullptr);
     }
-    Multiply({.dtype = args.dtype,
-              .y_dtype = args.dtype,
-              .is_gate_up = true,
-              .weights = args.gate_up,
-              .x = is_gathered ? scratch.y : args.rows,
-              .x_row = is_gathered ? nullptr : lists.entry_row,
-              .y = scratch.act,
-              .y_place = args.down.column_place,
-              .y_place_stride = PlaceStride(args.down),
-              .permutation = lists,
-              .num_multiprocessors = args.num_multiprocessors},
-             form, stream);
-    Multiply({.dtype = args.dtype,
-              .y_dtype = args.dtype,
-              .weights = args.down,
-              .x = scratch.act,
-              .weight = lists.entry_weight,
-              .y = scratch.y,
-              .permutation = lists,
-              .num_multiprocessors = args.num_multiprocessors},
-             form, stream);
   }
   SumExperts({.dtype = args.dtype,
               .num_rows = args.num_rows,
               .top_k = args.top_k,
               .hidden_size = hidden,
-              .place = lists.place,
+              .place = scratch.permutation.place,
               .y = scratch.y,
               .out = args.out},
              stream);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "kernels/cuda/experts.h"
 #include "kernels/cuda/quantized_gemm.h"
 #include "kernels/cuda/stream.h"
 
@@ -21,6 +22,7 @@ struct RunQuantizedExpertsArgs {
   const float* weights = nullptr;  // [num_rows, top_k]
   QuantizedMatrix gate_up;         // [2 * intermediate, hidden]: w1 rows, then w3 rows; of every expert
   QuantizedMatrix down;            // [hidden, intermediate]
+  ExpertTurns turns;               // null: all experts are there
 
   int num_multiprocessors = 1;
   std::optional<QuantizedForm> form;  // none: ChooseQuantizedForm

@@ -44,6 +44,7 @@ struct Params {
   int64_t y_place_stride;
   const int32_t* offsets;
   const int32_t* active_experts;
+  const int32_t* expert_place;
 };
 
 // kGroups groups of 16 rows of the weights by kTiles tiles of 8 entries.
@@ -245,7 +246,7 @@ class StreamingWarp {
 
 // Adds the sums of all warps and writes y for `num_columns` entries from first_entry on.
 template <typename T, typename Shape>
-__device__ void StoreSums(const Params& p, int32_t expert, int32_t first_feature, int32_t first_entry, int num_columns,
+__device__ void StoreSums(const Params& p, int32_t expert_place, int32_t first_feature, int32_t first_entry, int num_columns,
                           const typename StreamingWarp<T, Shape>::Sums& sums) {
   constexpr int kHalf = Shape::kWarps / 2;
   constexpr int kWarpStride = Shape::kColumns * Shape::kSumStride;
@@ -286,7 +287,7 @@ __device__ void StoreSums(const Params& p, int32_t expert, int32_t first_feature
       if constexpr (Shape::kIsGateUp) second += sum[w * kWarpStride + Shape::kFeatures];
     }
     const int32_t entry = first_entry + column;
-    const int32_t place = p.y_place == nullptr ? of_y : p.y_place[expert * p.y_place_stride + of_y];
+    const int32_t place = p.y_place == nullptr ? of_y : p.y_place[expert_place * p.y_place_stride + of_y];
     const int64_t at = int64_t{entry} * p.out_features + place;
     float y = Shape::kIsGateUp ? SiluMultiply(first, second) : first;
     if (p.entry_weight != nullptr) y *= p.entry_weight[entry];
@@ -317,15 +318,17 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
   for (int32_t item = blockIdx.x; item < end_item; item += gridDim.x) {
     const int32_t expert = p.offsets == nullptr ? 0 : p.active_experts[item / p.num_items];
     if (expert < 0) return;  // no item of a later expert either
+    const int32_t expert_place = PlaceOf(p.expert_place, expert);
+    if (expert_place < 0) continue;
     const int32_t begin = p.offsets == nullptr ? 0 : p.offsets[expert];
     const int32_t end = p.offsets == nullptr ? p.num_entries : p.offsets[expert + 1];
     const int32_t first_feature = item % p.num_items * Shape::kFeatures;
-    const QuantizedMatrix matrix = MatrixAt(p.weights, expert);
+    const QuantizedMatrix matrix = MatrixAt(p.weights, expert_place);
     for (int32_t first = begin; first < end; first += Shape::kColumns) {
       const int num_columns = min(end - first, Shape::kColumns);
       typename StreamingWarp<T, Shape>::Sums sums = {};
       StreamingWarp<T, Shape>(p, matrix, first_feature, first, num_columns, dynamic_map).Multiply(dequantize, sums);
-      StoreSums<T, Shape>(p, expert, first_feature, first, num_columns, sums);
+      StoreSums<T, Shape>(p, expert_place, first_feature, first, num_columns, sums);
     }
   }
 }
@@ -360,7 +363,8 @@ void LaunchShaped(const QuantizedGemmArgs& args, Stream stream) {
                 .y_place = args.y_place,
                 .y_place_stride = args.y_place_stride,
                 .offsets = entries.offsets,
-                .active_experts = entries.active_experts});
+                .active_experts = entries.active_experts,
+                .expert_place = entries.expert_place});
 }
 
 template <typename T, WeightFormat kFormat, bool kIsGateUp>

@@ -328,7 +328,7 @@ __global__ void __launch_bounds__(kThreads, 2) TiledKernel(const Params p) {
   if (!FindTile(p, &tile)) return;
   unsigned char* shared = DynamicShared<unsigned char>();
   Sums sums = {};
-  MultiplyTile<Shape>(p, tile, MatrixAt(p.weights, tile.expert), shared, sums);
+  MultiplyTile<Shape>(p, tile, MatrixAt(p.weights, tile.place), shared, sums);
   StoreTile<typename Shape::T>(p, tile, reinterpret_cast<float*>(shared), sums);
 }
 
@@ -360,7 +360,8 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
              .y_place_stride = args.y_place_stride,
              .offsets = entries.offsets,
              .tile_begin = entries.tile_begin,
-             .tile_expert = entries.tile_expert});
+             .tile_expert = entries.tile_expert,
+             .expert_place = entries.expert_place});
 }
 
 }  // namespace

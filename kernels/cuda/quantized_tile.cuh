@@ -38,10 +38,12 @@ struct Params {
   const int32_t* offsets;
   const int32_t* tile_begin;
   const int32_t* tile_expert;
+  const int32_t* expert_place;
 };
 
 struct Tile {
   int32_t expert;
+  int32_t place;  // of its weights
   int32_t first_entry;
   int32_t num_entries;
   int32_t first_feature;
@@ -56,6 +58,8 @@ __device__ __forceinline__ bool FindTile(const Params& p, Tile* tile) {
   const bool is_grouped = p.offsets != nullptr;
   tile->expert = is_grouped ? p.tile_expert[block / num_columns] : 0;
   if (tile->expert < 0) return false;
+  tile->place = PlaceOf(p.expert_place, tile->expert);
+  if (tile->place < 0) return false;
   const int32_t begin_tile = is_grouped ? p.tile_begin[tile->expert] : 0;
   const int32_t num_tiles =
       is_grouped ? p.tile_begin[tile->expert + 1] - begin_tile : (p.num_entries + kTileEntries - 1) / kTileEntries;
@@ -136,7 +140,7 @@ __device__ __forceinline__ void StoreTile(const Params& p, const Tile& tile, flo
     for (int j = 0; j < 8; ++j) {
       const int32_t of_y = feature + j;
       if (of_y >= p.out_features) break;
-      const int64_t at = row + (p.y_place == nullptr ? of_y : p.y_place[tile.expert * p.y_place_stride + of_y]);
+      const int64_t at = row + (p.y_place == nullptr ? of_y : p.y_place[tile.place * p.y_place_stride + of_y]);
       if (p.has_float_y) {
         static_cast<float*>(p.y)[at] = y[j];
       } else {

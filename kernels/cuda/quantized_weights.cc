@@ -72,8 +72,8 @@ absl::Status QuantizedDeviceMatrix::FillCodes(int64_t row_begin, ConstTensorView
     PackCodes(spec_.quantization, spec_.in_features, from.data() + row * codes.dim(1),
               packed.data() + row * view_.row_bytes);
   }
-  return context_.copies.Copy(packed.data(), packed.size(),
-                              const_cast<uint8_t*>(view_.codes) + row_begin * view_.row_bytes);
+  return CopyToWeight(context_, packed.data(), packed.size(),
+                      const_cast<uint8_t*>(view_.codes) + row_begin * view_.row_bytes);
 }
 
 absl::Status QuantizedDeviceMatrix::FillScales(int64_t row_begin, const GroupScales& scales) {
@@ -86,7 +86,7 @@ absl::Status QuantizedDeviceMatrix::FillScales(int64_t row_begin, const GroupSca
     if (!status.ok() || values.empty()) return;
     using T = typename std::decay_t<decltype(values)>::value_type;
     auto* to = const_cast<T*>(static_cast<const T*>(part)) + row_begin * stride;
-    status = context_.copies.Copy(values.data(), values.size() * sizeof(T), to);
+    status = CopyToWeight(context_, values.data(), values.size() * sizeof(T), to);
   };
   const auto same = [](auto value) { return value; };
   if (spec_.quantization.double_quantized) {
@@ -113,7 +113,7 @@ absl::Status QuantizedDeviceMatrix::FillColumnOrder(std::span<const int32_t> ord
   for (size_t column = 0; column < order.size(); ++column) {
     place[static_cast<size_t>(order[column])] = static_cast<int32_t>(column);
   }
-  return context_.copies.Copy(place.data(), place.size() * sizeof(int32_t), const_cast<int32_t*>(view_.column_place));
+  return CopyToWeight(context_, place.data(), place.size() * sizeof(int32_t), const_cast<int32_t*>(view_.column_place));
 }
 
 absl::Status QuantizedDeviceMatrix::FillRandom(uint64_t seed, float deviation) {

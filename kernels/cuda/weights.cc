@@ -1,5 +1,6 @@
 #include "kernels/cuda/weights.h"
 
+#include <cstring>
 #include <utility>
 
 #include "kernels/cpu/host_weights.h"
@@ -9,6 +10,12 @@
 #include "kernels/cuda/status.h"
 
 namespace switchyard::cuda {
+
+absl::Status CopyToWeight(const WeightContext& context, const void* from, size_t bytes, void* to) {
+  if (!context.is_pinned) return context.copies.Copy(from, bytes, to);
+  std::memcpy(to, from, bytes);
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<DeviceMatrix>> DeviceMatrix::Create(const MatrixSpec& spec,
                                                                    const WeightContext& context) {
@@ -30,8 +37,8 @@ absl::Status DeviceMatrix::Fill(int64_t row_begin, ConstTensorView rows) {
   const size_t row_bytes = static_cast<size_t>(spec_.in_features) * SizeOf(context_.stored);
   auto* to = static_cast<std::byte*>(data_) + static_cast<size_t>(row_begin) * row_bytes;
   const size_t bytes = static_cast<size_t>(rows.dim(0)) * row_bytes;
-  if (rows.dtype() == context_.stored) return context_.copies.Copy(rows.data(), bytes, to);
-  return context_.copies.Copy(RoundRows(rows, context_.stored).data(), bytes, to);
+  if (rows.dtype() == context_.stored) return CopyToWeight(context_, rows.data(), bytes, to);
+  return CopyToWeight(context_, RoundRows(rows, context_.stored).data(), bytes, to);
 }
 
 absl::Status DeviceMatrix::FillRandom(uint64_t seed, float deviation) {

@@ -18,7 +18,10 @@ struct WeightContext {
   CopyStreams& copies;
   Stream stream = nullptr;          // the rank's
   DType stored = DType::kBFloat16;  // of every weight on the device
+  bool is_pinned = false;           // weights lie in pinned host memory, and are only copied from there
 };
+// To a weight's memory; returns when `from` may be reused.
+absl::Status CopyToWeight(const WeightContext& context, const void* from, size_t bytes, void* to);
 
 // [out_features, in_features] of context.stored, dense, in memory of its own or of another's.
 class DeviceMatrix final : public Matrix {

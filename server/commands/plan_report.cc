@@ -65,6 +65,10 @@ nlohmann::ordered_json ToJson(const MemoryReport& report) {
                                     {"card", report.cards[rank]},
                                     {"experts_per_layer", plan.placement.num_slots(static_cast<int>(rank))}};
     for (const Row& row : kRows) entry[row.key] = memory.*row.bytes;
+    if (plan.offloads_experts()) {
+      entry["expert_places"] = plan.expert_places[rank];
+      entry["offloaded_experts"] = memory.offloaded;
+    }
     entry["arena"] = memory.arena_bytes();
     entry["total"] = memory.total();
     entry["free"] = report.free_bytes[rank];
@@ -78,6 +82,7 @@ nlohmann::ordered_json ToJson(const MemoryReport& report) {
   object["quantize"] = {{"experts", Name(config.quantize.experts)},
                         {"attention", Name(config.quantize.attention)},
                         {"embeddings", Name(config.quantize.embeddings)}};
+  object["offload_experts"] = Name(config.expert_places);
   object["attention"] = Name(config.attention);
   object["max_model_len"] = config.max_model_len;
   object["max_batch_tokens"] = config.max_batch_tokens;
@@ -109,6 +114,10 @@ std::string ToTable(const MemoryReport& report) {
   text += Line("", report, [&](size_t rank) { return report.cards[rank]; });
   text += Line("experts of each layer", report,
                [&](size_t rank) { return absl::StrCat(plan.placement.num_slots(static_cast<int>(rank))); });
+  if (plan.offloads_experts()) {
+    text +=
+        Line("  of them at a time here", report, [&](size_t rank) { return absl::StrCat(plan.expert_places[rank]); });
+  }
   for (const Row& row : kRows) {
     const char* title = on_gpus ? row.title : row.cpu_title;
     if (title == nullptr) continue;
@@ -118,6 +127,10 @@ std::string ToTable(const MemoryReport& report) {
   text += Line("free now", report, [&](size_t rank) { return gib(report.free_bytes[rank]); });
   text += Line(report.fits.ok() ? "unused" : "unused (negative: lacking)", report,
                [&](size_t rank) { return gib(report.free_bytes[rank] - report.memory[rank].total()); });
+  if (plan.offloads_experts()) {
+    text += Line(on_gpus ? "experts in host memory" : "experts in --offload-dir", report,
+                 [&](size_t rank) { return gib(report.memory[rank].offloaded); });
+  }
   text += Line("tokens of KV cache", report, [&](size_t) { return absl::StrCat(report.tokens_per_rank()); });
   absl::StrAppend(
       &text, "\nKV cache: ", plan.kv_shape.num_pages, " pages of ", config.page_size, " tokens per rank, ",

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "server/settings/offload_flags.h"
 #include "server/settings/quantization_flags.h"
 #include "server/settings/schema.h"
 
@@ -159,6 +160,7 @@ absl::Status Complete(const LaunchEnvironment& environment, SettingsDraft* draft
   }
   CompleteQuantization(draft);
   if (absl::Status status = CompleteRanks(environment, draft); !status.ok()) return status;
+  if (absl::Status status = CompleteOffload(&draft->settings.engine); !status.ok()) return status;
   switch (settings.command) {
     case Command::kServe:
       return CompleteServe(draft);

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/settings/offload_flags.h"
 #include "server/settings/quantization_flags.h"
 
 namespace switchyard {
@@ -148,6 +149,7 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
       memory, SizeFlag("kv-cache", "KV cache per rank, as 4GiB or 512MB; 0: what the limits below need, within memory",
                        &engine.kv_cache_bytes)));
   flags->push_back(In(memory, KvDTypeFlag(&engine.kv_dtype)));
+  AddOffloadFlags(&engine, flags);
   flags->push_back(In(memory, SizeFlag("gpu-reserve", "memory left free on each GPU", &engine.gpu_reserve_bytes)));
   flags->push_back(
       In(memory, IntFlagOf("page-size", "tokens per KV page", {.min = 1, .max = 1024}, &engine.page_size)));
@@ -296,7 +298,7 @@ void AddPlanFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   flags->push_back(In("Memory and batching",
                       SwitchFlag("fit",
                                  "choose what fits: --max-batch-tokens, --attention, the longest --max-model-len, and "
-                                 "less precision where nothing else does",
+                                 "less precision or --offload-experts where nothing else does",
                                  &draft->settings.plan.fit)));
 }
 

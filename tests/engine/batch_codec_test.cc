@@ -85,6 +85,10 @@ StepOutput RandomOutput(uint32_t seed) {
   output.expert_seconds = random.Float();
   output.combine_seconds = random.Float();
   output.exchange_bytes = static_cast<uint64_t>(random.Int()) << 10;
+  output.offload = {.num_needed = static_cast<uint64_t>(random.Int()),
+                    .num_hits = static_cast<uint64_t>(random.Int()),
+                    .bytes_copied = static_cast<uint64_t>(random.Int()) << 20,
+                    .stall_seconds = random.Float()};
   return output;
 }
 
@@ -155,6 +159,7 @@ TEST(BatchCodec, ReturnsEveryFieldOfAStepOutput) {
     EXPECT_TRUE(SameBits(decoded->expert_seconds, output.expert_seconds));
     EXPECT_TRUE(SameBits(decoded->combine_seconds, output.combine_seconds));
     EXPECT_EQ(decoded->exchange_bytes, output.exchange_bytes);
+    EXPECT_TRUE(SameBits(decoded->offload, output.offload));
   }
 }
 

@@ -103,7 +103,7 @@ TEST(EnginePlan, LetsTheRanksOfOneProcessTakePartInEachOthersLoopsOnCpus) {
   const auto guests = [](const EngineConfig& config, int world_size) {
     const auto plan = MakeEnginePlan(config, SmallSpec(), world_size);
     EXPECT_TRUE(plan.ok()) << plan.status();
-    return plan->cpu_backend_options().num_guests;
+    return plan->cpu_backend_options(0).num_guests;
   };
   EngineConfig config;
   config.num_threads = 6;

@@ -100,7 +100,7 @@ struct LiveRank {
 // Rank 0, its weights empty.
 void Create(const EnginePlan& plan, const Checkpoint& checkpoint, LiveRank& rank) {
   rank.communicators = CreateInProcessCommunicators(plan.world_size, absl::Seconds(60));
-  if (rank.backend == nullptr) rank.backend = CreateCpuBackend(plan.cpu_backend_options());
+  if (rank.backend == nullptr) rank.backend = CreateCpuBackend(plan.cpu_backend_options(0));
   auto model = CreateRankModel(plan, checkpoint, *rank.backend, *rank.communicators[0]);
   ASSERT_TRUE(model.ok()) << model.status();
   rank.model = *std::move(model);

@@ -56,7 +56,7 @@ std::vector<float> ScoresWith(const std::vector<int>& counts, AttentionParalleli
   std::vector<float> scores(2 * kTokens);
   const auto communicators = CreateInProcessCommunicators(ranks, absl::Seconds(60));
   RunRanks(ranks, [&](int rank) {
-    const auto backend = CreateCpuBackend(plan->cpu_backend_options());
+    const auto backend = CreateCpuBackend(plan->cpu_backend_options(rank));
     auto model = CreateRankModel(*plan, **checkpoint, *backend, *communicators[rank]);
     ASSERT_TRUE(model.ok()) << model.status();
     ASSERT_TRUE(

@@ -11,25 +11,25 @@ namespace {
 
 using Loads = std::vector<ExpertCache::Load>;
 
-TEST(ExpertCache, BeginsWithTheFirstExperts) {
+TEST(ExpertCache, BeginsEmpty) {
   const ExpertCache cache(4, 2);
-  EXPECT_EQ(cache.PlaceOf(0), 0);
-  EXPECT_EQ(cache.PlaceOf(1), 1);
-  EXPECT_EQ(cache.PlaceOf(2), -1);
+  EXPECT_EQ(cache.num_places(), 2);
+  for (int expert = 0; expert < 4; ++expert) EXPECT_EQ(cache.PlaceOf(expert), -1);
 }
 
 TEST(ExpertCache, ReplacesWhatWasNeededLongestAgo) {
   ExpertCache cache(4, 2);
-  EXPECT_EQ(cache.Require(std::vector{0, 1}), Loads());
+  EXPECT_EQ(cache.Require(std::vector{0, 1}), Loads({{0, 0}, {1, 1}}));
   EXPECT_EQ(cache.Require(std::vector{1, 2}), Loads({{2, 0}}));
   EXPECT_EQ(cache.Require(std::vector{0, 2}), Loads({{0, 1}}));
   EXPECT_EQ(cache.PlaceOf(1), -1);
   EXPECT_EQ(cache.stats().num_needed, 6u);
-  EXPECT_EQ(cache.stats().num_hits, 4u);
+  EXPECT_EQ(cache.stats().num_hits, 2u);
 }
 
 TEST(ExpertCache, NeverEvictsWhatTheSameStepNeeds) {
   ExpertCache cache(6, 3);
+  cache.Require(std::vector{0, 1, 2});
   EXPECT_EQ(cache.Require(std::vector{5, 0, 4}), Loads({{5, 1}, {4, 2}}));
   EXPECT_EQ(cache.PlaceOf(0), 0);
 }
@@ -49,7 +49,7 @@ TEST(ExpertCache, KeepsWhatWasPrefetchedUntilTheNextStep) {
 
 TEST(ExpertCache, CountsAGuessThatWasRightOnce) {
   ExpertCache cache(4, 2);
-  cache.Prefetch(std::vector{3});
+  EXPECT_EQ(cache.Prefetch(std::vector{3}), Loads({{3, 0}}));
   EXPECT_EQ(cache.Require(std::vector{3}), Loads());
   EXPECT_EQ(cache.Require(std::vector{3}), Loads());
   EXPECT_EQ(cache.stats().num_prefetch_hits, 1u);
@@ -58,7 +58,8 @@ TEST(ExpertCache, CountsAGuessThatWasRightOnce) {
 
 TEST(ExpertCache, PrefetchesNoMoreThanThereArePlaces) {
   ExpertCache cache(6, 2);
-  EXPECT_EQ(cache.Prefetch(std::vector{5, 1, 4, 3}), Loads({{5, 0}}));
+  EXPECT_EQ(cache.Prefetch(std::vector{5, 1, 4, 3}), Loads({{5, 0}, {1, 1}}));
+  EXPECT_EQ(cache.Prefetch(std::vector{1, 3}), Loads({{3, 0}}));
 }
 
 TEST(ExpertCache, StaysConsistentWhateverIsAsked) {
@@ -82,8 +83,8 @@ TEST(ExpertCache, StaysConsistentWhateverIsAsked) {
         places.insert(cache.PlaceOf(expert));
         ++num_held;
       }
-      EXPECT_EQ(num_held, num_places);
-      EXPECT_EQ(static_cast<int>(places.size()), num_places);
+      EXPECT_LE(num_held, num_places);
+      EXPECT_EQ(static_cast<int>(places.size()), num_held);
       for (const int expert : experts) EXPECT_GE(cache.PlaceOf(expert), 0);
     }
   }

@@ -139,6 +139,12 @@ TEST_F(Probes, WriteMetricsUnderBothPrefixes) {
   stats.requests_rejected = {1, 2, 3};
   stats.straggler_wait_seconds = {0, 1.5};
   stats.num_rank_restarts = 6;
+  stats.offload = {.num_needed = 40,
+                   .num_hits = 30,
+                   .num_prefetched = 6,
+                   .num_prefetch_hits = 5,
+                   .bytes_copied = 1600,
+                   .stall_seconds = 0.5};
   engine_->SetStats(stats);
   const HttpReply reply = Get("/metrics");
   EXPECT_EQ(reply.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
@@ -158,6 +164,13 @@ TEST_F(Probes, WriteMetricsUnderBothPrefixes) {
              "moe_rank_load_max_over_mean{model_name=\"fake\",layer=\"0\"} 1.5\n",
              "moe_expert_tokens_total{model_name=\"fake\",layer=\"0\",expert=\"1\"} 4\n",
              "exchange_bytes_total{model_name=\"fake\",strategy=\"all_gather\"} 22\n",
+             "moe_offload_experts_needed_total{model_name=\"fake\"} 40\n",
+             "moe_offload_hits_total{model_name=\"fake\"} 30\n",
+             "moe_offload_hit_rate{model_name=\"fake\"} 0.75\n",
+             "moe_offload_prefetched_total{model_name=\"fake\"} 6\n",
+             "moe_offload_prefetch_hits_total{model_name=\"fake\"} 5\n",
+             "moe_offload_copied_bytes_total{model_name=\"fake\"} 1600\n",
+             "moe_offload_stall_seconds_total{model_name=\"fake\"} 0.5\n",
          }) {
       EXPECT_NE(reply.body.find("\n" + prefix + line), std::string::npos) << prefix + line << reply.body;
     }

@@ -98,6 +98,16 @@ TEST_F(CommandLineTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
   EXPECT_EQ(settings.engine.max_queued_requests, EngineConfig().max_queued_requests);
 }
 
+TEST_F(CommandLineTest, OffloadsExpertsToTheTemporaryDirectoryUnlessAnotherIsNamed) {
+  EXPECT_FALSE(ParseOk("serve --model m").engine.expert_places.has_value());
+  EXPECT_FALSE(ParseOk("serve --model m --offload-experts none").engine.expert_places.has_value());
+  EXPECT_EQ(ParseOk("serve --model m --offload-experts 3").engine.expert_places, 3);
+  const EngineConfig automatic = ParseOk("serve --model m --offload-experts auto").engine;
+  EXPECT_EQ(automatic.expert_places, kAutoExpertPlaces);
+  EXPECT_EQ(automatic.offload_dir, std::filesystem::temp_directory_path().string());
+  EXPECT_EQ(ParseOk("serve --model m --offload-experts 3 --offload-dir /x").engine.offload_dir, "/x");
+}
+
 TEST_F(CommandLineTest, AnEmptyVariableCountsAsUnset) {
   environment_ = {{"SWITCHYARD_API_KEY", ""}, {"SWITCHYARD_RANKS", ""}};
   const Settings settings = ParseOk("serve --model m");
@@ -163,6 +173,9 @@ TEST_F(CommandLineTest, ErrorsNameFlagValueLimitAndRemedy) {
   ExpectRefused("serve --model m --device cuda --dtype float32", "--dtype|\"float32\"|bfloat16");
   ExpectRefused("serve --model m --load-format fast", "--load-format|\"fast\"|dummy");
   ExpectRefused("serve --model m --gpu-reserve much", "--gpu-reserve|\"much\"|4GiB");
+  ExpectRefused("serve --model m --offload-experts 0", "--offload-experts|\"0\"|1 or more|auto");
+  ExpectRefused("serve --model m --offload-experts some", "--offload-experts|\"some\"|auto");
+  ExpectRefused("serve --model m --device cuda --gpus 0 --offload-dir /x", "--offload-dir /x|--device cpu");
   ExpectRefused("plan --gpus 16GiB", "--model is missing|config.json");
   ExpectRefused("plan --model m --device cpu --gpus 16GiB", "--gpus|--device cuda|--ranks");
   ExpectRefused("plan --model m --gpus 16GiB,24", "--gpus|\"24\"|unit");
