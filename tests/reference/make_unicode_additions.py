@@ -78,6 +78,22 @@ def inert_in_normal_forms() -> set[int]:
     return inert
 
 
+def told_otherwise(category: str, found: set[int]) -> list[str]:
+    """Where `found` and Unicode 16 differ on a category."""
+    return [f"{{0x{first:X}, 0x{last:X}}}," for first, last in ranges(matched_by_tokenizers(r"\p{%s}" % category) ^ found)]
+
+
+def punctuation() -> set[int]:
+    remover = pre_tokenizers.Punctuation("removed")
+    return {code for code in _CODES if code >= 0x80 and not remover.pre_tokenize_str(chr(code))} | {
+        code for code in matched_by_tokenizers(r"\p{P}") if code < 0x80}
+
+
+def marks() -> set[int]:
+    stripper = normalizers.StripAccents()
+    return {code for code in _CODES if not stripper.normalize_str(chr(code))}
+
+
 def table(rows: list[str], width: int) -> str:
     return "\n".join("    " + " ".join(rows[i:i + width]) for i in range(0, len(rows), width))
 
@@ -94,7 +110,6 @@ def main() -> None:
 #include "engine/text/tokenizer_json/unicode_additions.h"
 
 #include <algorithm>
-#include <iterator>
 
 namespace switchyard::tokenizer_json {{
 namespace {{
@@ -110,16 +125,26 @@ struct CodeRange {{
 constexpr CodeRange kInert[] = {{
 {table(inert, 4)}
 }};
+constexpr CodeRange kPunctuation[] = {{
+{table(told_otherwise("P", punctuation()), 4)}
+}};
+constexpr CodeRange kMarks[] = {{
+{table(told_otherwise("M", marks()), 4)}
+}};
+
+bool Contains(std::span<const CodeRange> ranges, char32_t code) {{
+  const auto found = std::partition_point(ranges.begin(), ranges.end(),
+                                          [code](const CodeRange& range) {{ return range.last < code; }});
+  return found != ranges.end() && found->first <= code;
+}}
 
 }}  // namespace
 
 std::span<const CategoryRange> CategoryAdditions() {{ return kCategories; }}
 
-bool IsInertInNormalForms(char32_t code) {{
-  const auto* const found = std::partition_point(std::begin(kInert), std::end(kInert),
-                                                 [code](const CodeRange& range) {{ return range.last < code; }});
-  return found != std::end(kInert) && found->first <= code;
-}}
+bool IsInertInNormalForms(char32_t code) {{ return Contains(kInert, code); }}
+bool IsToldOtherwiseAsPunctuation(char32_t code) {{ return Contains(kPunctuation, code); }}
+bool IsToldOtherwiseAsMark(char32_t code) {{ return Contains(kMarks, code); }}
 
 }}  // namespace switchyard::tokenizer_json""")
 

@@ -103,10 +103,10 @@ bool IsPunctuation(char32_t code) {
     return (code >= '!' && code <= '/') || (code >= ':' && code <= '@') || (code >= '[' && code <= '`') ||
            (code >= '{' && code <= '~');
   }
-  return CategoryOf(code).front() == 'P';
+  return (CategoryOf(code).front() == 'P') != IsToldOtherwiseAsPunctuation(code);
 }
 
-bool IsMark(char32_t code) { return code >= 0x300 && CategoryOf(code).front() == 'M'; }
+bool IsMark(char32_t code) { return code >= 0x300 && (CategoryOf(code).front() == 'M') != IsToldOtherwiseAsMark(code); }
 
 bool IsWord(char32_t code) {
   const std::string_view category = CategoryOf(code);

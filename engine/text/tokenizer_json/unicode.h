@@ -1,5 +1,5 @@
 // Characters of UTF-8 text, their properties and normal forms. The one place that knows utf8proc.
-// Properties are those of Unicode 16 where regular expressions ask (unicode_additions.h), of 15 elsewhere.
+// Properties are those of Unicode 16, or what Hugging Face has instead (unicode_additions.h).
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ void AppendCharacter(char32_t code, std::string* out);
 
 bool IsWhiteSpace(char32_t code);   // White_Space
 bool IsNumeric(char32_t code);      // N*
-bool IsPunctuation(char32_t code);  // P*, and ASCII's $+<=>^`|~
-bool IsMark(char32_t code);         // M*
+bool IsPunctuation(char32_t code);  // P*, and ASCII's $+<=>^`|~; for Punctuation
+bool IsMark(char32_t code);         // M*; for StripAccents
 bool IsWord(char32_t code);         // \w of UTS 18: alphabetic, M*, Nd, Pc, the two joiners
 // Unconditional full mapping: U+0130 becomes two characters; a final sigma is as any other.
 void AppendLowercase(char32_t code, std::string* out);

@@ -18,4 +18,9 @@ std::span<const CategoryRange> CategoryAdditions();
 // Characters that the normal forms neither change nor move, though utf8proc's would.
 bool IsInertInNormalForms(char32_t code);
 
+// Characters of which Punctuation and StripAccents say other than Unicode 16, mostly because they are younger than the
+// tables of these two (Unicode 8 and 11).
+bool IsToldOtherwiseAsPunctuation(char32_t code);
+bool IsToldOtherwiseAsMark(char32_t code);
+
 }  // namespace switchyard::tokenizer_json
