@@ -92,7 +92,7 @@ Loaded Load(const std::string& directory, const std::string& format, int ranks, 
   std::vector<ModelWeights> weights;
   Loaded loaded;
   for (int rank = 0; rank < ranks; ++rank) {
-    backends.push_back(CreateCpuBackend(plan.cpu_backend_options()));
+    backends.push_back(CreateCpuBackend(plan.cpu_backend_options(rank)));
     weights.push_back(OrDie(checkpoint->CreateWeights(plan.ShardOf(rank), *backends.back())));
     loaded.bytes += static_cast<double>(checkpoint->BytesOf(plan.ShardOf(rank)));
   }

@@ -6,6 +6,8 @@ find_package(hwy REQUIRED)
 find_package(Boost 1.81 REQUIRED COMPONENTS headers)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 
 # Debian's Gloo exports no installed target; its header and library are in the default paths.
 find_path(GLOO_INCLUDE gloo/context.h REQUIRED)

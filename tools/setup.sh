@@ -4,8 +4,8 @@ set -euo pipefail
 
 packages=(
   build-essential ccache cmake git ninja-build mold pkg-config
-  libabsl-dev libboost1.81-dev libboost-context1.81-dev libdnnl-dev libgloo-dev libgrpc++-dev libhwy-dev libprotobuf-dev libsentencepiece-dev
-  libssl-dev libcli11-dev libspdlog-dev nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc
+  libabsl-dev libboost1.81-dev libboost-context1.81-dev libdnnl-dev libgloo-dev libgrpc++-dev libhwy-dev libpcre2-dev libprotobuf-dev libsentencepiece-dev
+  libssl-dev libutf8proc-dev libcli11-dev libspdlog-dev nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc
   libbenchmark-dev libgmock-dev libgtest-dev
   curl python3 python3-venv
 )

@@ -21,12 +21,13 @@ class Detokenizer {
 
   // The text that `id` completes; empty while a character is incomplete. Always valid UTF-8.
   std::string Append(int32_t id);
-  // What was held back; each byte of an incomplete character becomes U+FFFD.
+  // What was held back, an incomplete character, as U+FFFD.
   std::string Finish();
 
  private:
   const Tokenizer* tokenizer_;  // borrowed
   bool skip_special_tokens_;
+  bool is_first_ = true;  // no token has been part of the text yet
   Utf8Assembler assembler_;
 };
 

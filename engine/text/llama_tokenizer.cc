@@ -42,7 +42,7 @@ LlamaTokenizer::LlamaTokenizer(std::unique_ptr<SentencePieceModel> model, Tokeni
       model_(std::move(model)),
       added_tokens_(config_.added_tokens),
       vocabulary_(model_->pieces()),
-      drops_leading_space_(config_.legacy ? model_->has_dummy_prefix() : config_.add_prefix_space) {
+      drops_leading_space_(config_.legacy ? model_->has_dummy_prefix() : config_.add_prefix_space.value_or(true)) {
   for (const AddedToken& token : added_tokens_.tokens()) {
     const auto id = static_cast<size_t>(token.id);
     if (id >= vocabulary_.size()) vocabulary_.resize(id + 1);
@@ -71,12 +71,12 @@ void LlamaTokenizer::EncodeSegment(std::string_view text, std::vector<int32_t>* 
 
 std::vector<int32_t> LlamaTokenizer::Encode(std::string_view text, const EncodeOptions& options) const {
   std::vector<int32_t> ids;
-  if (options.add_special_tokens && config_.add_bos_token && bos_id_) ids.push_back(*bos_id_);
+  if (options.add_special_tokens && config_.add_bos_token.value_or(true) && bos_id_) ids.push_back(*bos_id_);
   std::string marked;  // legacy = false: the text behind its one leading space
   const bool marks = !config_.legacy && !text.empty();
   if (marks) {
     marked = MarksToSpaces(text);
-    if (config_.add_prefix_space) marked.insert(0, kSpaceMark);
+    if (config_.add_prefix_space.value_or(true)) marked.insert(0, kSpaceMark);
     text = marked;
   }
   const size_t begin = ids.size();
@@ -95,7 +95,7 @@ std::vector<int32_t> LlamaTokenizer::Encode(std::string_view text, const EncodeO
   if (marks && ids.size() > begin + 1 && Piece(ids[begin]) == kSpaceMark && IsSpecial(ids[begin + 1])) {
     ids.erase(ids.begin() + static_cast<ptrdiff_t>(begin));
   }
-  if (options.add_special_tokens && config_.add_eos_token && eos_id_) ids.push_back(*eos_id_);
+  if (options.add_special_tokens && config_.add_eos_token.value_or(false) && eos_id_) ids.push_back(*eos_id_);
   return ids;
 }
 

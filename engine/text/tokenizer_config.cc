@@ -42,7 +42,8 @@ class FieldReader {
       : path_(path), object_(object), prefix_(std::move(prefix)) {}
 
   // Absent and null leave the default.
-  void Bool(const char* name, bool* value) {
+  template <typename Value>  // bool, or an optional one
+  void Bool(const char* name, Value* value) {
     const Json* json = Find(name);
     if (json == nullptr || json->is_null()) return;
     if (!json->is_boolean()) return Keep(Fault(path_, prefix_ + name, "true or false", *json));
@@ -103,6 +104,7 @@ absl::Status ReadAddedTokensDecoder(const std::string& path, const Json& decoder
     reader.Bool("rstrip", &token.rstrip);
     reader.Bool("single_word", &token.single_word);
     reader.Bool("special", &token.special);
+    reader.Bool("normalized", &token.normalized);
     reader.Keep(CheckId(path, token.content, id));
     if (!reader.status().ok()) return reader.status();
     if (token.content.empty()) {
@@ -147,21 +149,41 @@ absl::Status ReadChatTemplate(const std::string& path, const Json& json, std::op
   return absl::OkStatus();
 }
 
+// After bos_token and eos_token. A field that is of no use here is no fault either.
+void ReadSpecialNames(const Json& json, TokenizerConfig* config) {
+  const auto add = [config](const Json& token) {
+    const Json& name = token.is_object() && token.contains("content") ? token["content"] : token;
+    if (name.is_string() && !name.get_ref<const std::string&>().empty()) config->special_names.push_back(name);
+  };
+  if (config->bos_token) add(*config->bos_token);
+  if (config->eos_token) add(*config->eos_token);
+  if (config->names_class && config->is_llama() && !json.contains("unk_token")) add(config->unk_token);
+  for (const char* field : {"unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
+    if (json.contains(field)) add(json[field]);
+  }
+  const auto more = json.find("additional_special_tokens");
+  if (more == json.end() || !more->is_array()) return;
+  for (const Json& token : *more) add(token);
+}
+
 absl::Status ReadConfigFile(const std::string& path, TokenizerConfig* config, bool* has_added_tokens) {
   absl::StatusOr<Json> json = ReadJson(path);
   if (absl::IsNotFound(json.status())) return absl::OkStatus();
   if (!json.ok()) return json.status();
   FieldReader reader(path, *json);
+  reader.String("tokenizer_class", &config->tokenizer_class);
+  config->names_class = json->contains("tokenizer_class") && !(*json)["tokenizer_class"].is_null();
+  if (!config->is_llama()) config->bos_token = config->eos_token = std::nullopt;
   reader.Bool("add_bos_token", &config->add_bos_token);
   reader.Bool("add_eos_token", &config->add_eos_token);
   reader.Bool("add_prefix_space", &config->add_prefix_space);
   reader.Bool("legacy", &config->legacy);
-  reader.String("tokenizer_class", &config->tokenizer_class);
   reader.Token("bos_token", &config->bos_token);
   reader.Token("eos_token", &config->eos_token);
   std::optional<std::string> unk_token;
   reader.Token("unk_token", &unk_token);
   config->unk_token = unk_token.value_or(config->unk_token);
+  ReadSpecialNames(*json, config);
   if (const Json* decoder = reader.Find("added_tokens_decoder"); decoder != nullptr) {
     *has_added_tokens = true;
     reader.Keep(ReadAddedTokensDecoder(path, *decoder, &config->added_tokens));

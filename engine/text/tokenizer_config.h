@@ -19,19 +19,24 @@ struct AddedToken {
   bool rstrip = false;       // eats the white space after it
   bool single_word = false;  // counts only beside spaces or the text's ends
   bool special = false;
+  bool normalized = true;  // tokenizer.json: looked for, normalised, in the normalised text
 };
 
 struct TokenizerConfig {
-  bool add_bos_token = true;
-  bool add_eos_token = false;
-  bool add_prefix_space = true;
+  std::optional<bool> add_bos_token;  // nullopt, for these three: the class decides
+  std::optional<bool> add_eos_token;
+  std::optional<bool> add_prefix_space;
   bool legacy = true;  // every segment between special tokens gets a leading space
   std::string tokenizer_class = "LlamaTokenizer";
-  std::optional<std::string> bos_token = "<s>";  // nullopt: null in the file
+  bool names_class = false;                      // tokenizer_class stands in the file
+  std::optional<std::string> bos_token = "<s>";  // nullopt: null in the file, or absent for a class other than LLaMA's
   std::optional<std::string> eos_token = "</s>";
   std::string unk_token = "<unk>";
-  std::vector<AddedToken> added_tokens;
+  std::vector<std::string> special_names;    // of bos_token, eos_token, pad_token and so on; not those that are null
+  std::vector<AddedToken> added_tokens;      // ascending by id
   std::optional<std::string> chat_template;  // the one named "default" where there are several
+
+  bool is_llama() const { return tokenizer_class == "LlamaTokenizer" || tokenizer_class == "LlamaTokenizerFast"; }
 
   // Defaults where the directory has no tokenizer_config.json. INVALID_ARGUMENT names the file, the field and the type
   // found. chat_template.jinja, where there is one, goes before tokenizer_config.json's.

@@ -60,6 +60,7 @@ void Utf8Assembler::Append(std::string_view bytes, std::string* out) {
 }
 
 void Utf8Assembler::Finish(std::string* out) {
+  if (num_pending_ > 0 && !replace_each_byte_) num_pending_ = 1;
   for (; num_pending_ > 0; --num_pending_) out->append(kReplacement);
 }
 

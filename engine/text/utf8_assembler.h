@@ -8,21 +8,23 @@
 
 namespace switchyard {
 
-// Every byte that is part of no well-formed character (Unicode 15, table 3-7) becomes one U+FFFD, however the bytes are
-// divided among the calls. Not thread-safe.
+// What is part of no well-formed character (Unicode 15, table 3-7) becomes U+FFFD, however the bytes are divided among
+// the calls: one for each byte, or one for each longest beginning of a character (table 3-8). Not thread-safe.
 class Utf8Assembler {
  public:
-  explicit Utf8Assembler(bool drop_leading_space = false) : drop_space_(drop_leading_space) {}
+  explicit Utf8Assembler(bool drop_leading_space = false, bool replace_each_byte = true)
+      : drop_space_(drop_leading_space), replace_each_byte_(replace_each_byte) {}
 
   // Appends to `out` the characters that `bytes` complete; holds at most three bytes back.
   void Append(std::string_view bytes, std::string* out);
-  // Appends to `out` a U+FFFD for each byte held back.
+  // Appends to `out` what stands for the bytes held back.
   void Finish(std::string* out);
 
  private:
   std::array<char, 4> pending_;  // [num_pending_], a proper prefix of a character
   size_t num_pending_ = 0;
   bool drop_space_;  // until the first byte
+  bool replace_each_byte_;
 };
 
 // `bytes` as a whole.

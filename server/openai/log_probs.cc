@@ -43,10 +43,10 @@ std::string TokenText(const Tokenizer* tokenizer, int32_t id) {
 int64_t TextOffsets::Advance(int32_t id) {
   const int64_t start = offset_;
   if (tokenizer_ == nullptr || (skip_special_tokens_ && tokenizer_->IsSpecial(id))) return start;
-  const std::string_view bytes = tokenizer_->Bytes(id);
-  if (bytes.empty()) return start;
+  const std::string_view bytes = drop_space_ ? tokenizer_->FirstBytes(id) : tokenizer_->Bytes(id);
+  if (tokenizer_->Bytes(id).empty()) return start;
   for (unsigned char byte : bytes) offset_ += (byte & 0xC0) != 0x80 ? 1 : 0;
-  if (drop_space_ && tokenizer_->drops_leading_space() && bytes.front() == ' ') --offset_;
+  if (drop_space_ && tokenizer_->drops_leading_space() && bytes.starts_with(' ')) --offset_;
   drop_space_ = false;
   return start;
 }

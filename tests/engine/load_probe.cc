@@ -49,7 +49,7 @@ int Run(const std::string& directory, const std::string& format, int rank, int r
   const auto checkpoint = OrDie(Checkpoint::Open(directory, config.quantize));
   const EnginePlan plan = OrDie(MakeEnginePlan(config, checkpoint->spec(), ranks));
   const RankMemory memory = OrDie(PlanRankMemory(plan, *checkpoint, rank));
-  const auto backend = CreateCpuBackend(plan.cpu_backend_options());
+  const auto backend = CreateCpuBackend(plan.cpu_backend_options(rank));
   const auto communicators = CreateInProcessCommunicators(ranks, absl::Seconds(60));
 
   const int64_t resident_before = StatusBytes("VmRSS:");

@@ -64,5 +64,13 @@ TEST(Utf8Assembler, ResultDoesNotDependOnTheDivision) {
   }
 }
 
+TEST(Utf8Assembler, ReplacesEachBeginningOnDemand) {
+  std::string out;
+  Utf8Assembler assembler(/*drop_leading_space=*/false, /*replace_each_byte=*/false);
+  assembler.Append("a\xE2\x82z\xF0\x9F\x99\xED\xA0\x80\xFF\xE2", &out);
+  assembler.Finish(&out);
+  EXPECT_EQ(out, "a\uFFFDz\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD");  // as Python's errors="replace"
+}
+
 }  // namespace
 }  // namespace switchyard
