@@ -19,8 +19,11 @@ absl::StatusOr<ExpertForecaster> ExpertForecaster::Create(const RankContext& ran
   const auto allocate = [&](DType dtype, Shape shape, Tensor& tensor) {
     if (!status.ok()) return;
     absl::StatusOr<Tensor> allocated = rank.backend.AllocateTensor(dtype, shape);
-    if (allocated.ok()) tensor = *std::move(allocated);
-    status = allocated.status();
+    if (!allocated.ok()) {
+      status = allocated.status();
+      return;
+    }
+    tensor = *std::move(allocated);
   };
   allocate(DType::kInt32, Shape{max_rows, rank.spec.experts_per_token}, forecaster.experts_);
   allocate(DType::kFloat32, Shape{max_rows, rank.spec.experts_per_token}, forecaster.weights_);

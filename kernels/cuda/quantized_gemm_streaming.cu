@@ -246,8 +246,8 @@ class StreamingWarp {
 
 // Adds the sums of all warps and writes y for `num_columns` entries from first_entry on.
 template <typename T, typename Shape>
-__device__ void StoreSums(const Params& p, int32_t expert_place, int32_t first_feature, int32_t first_entry, int num_columns,
-                          const typename StreamingWarp<T, Shape>::Sums& sums) {
+__device__ void StoreSums(const Params& p, int32_t expert_place, int32_t first_feature, int32_t first_entry,
+                          int num_columns, const typename StreamingWarp<T, Shape>::Sums& sums) {
   constexpr int kHalf = Shape::kWarps / 2;
   constexpr int kWarpStride = Shape::kColumns * Shape::kSumStride;
   const int g = Lane() / 4;
