@@ -69,7 +69,9 @@ std::string ErrorJson(const ApiError& error) {
 
 http::Response ErrorResponse(const ApiError& error) {
   http::Response response{.status = error.status, .body = ErrorJson(error)};
-  if (error.status == 429 || error.status == 503) response.headers.push_back({"Retry-After", "1"});
+  if (error.status == 429 || error.status == 503) {
+    response.headers.push_back({"Retry-After", std::to_string(error.retry_after_seconds)});
+  }
   if (error.status == 401) response.headers.push_back({"WWW-Authenticate", "Bearer"});
   return response;
 }
