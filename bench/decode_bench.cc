@@ -1,10 +1,11 @@
-// Decode: tokens per second by batch size and number of ranks, beside the bandwidth and arithmetic limits measured in
-// the same run.
+// Decode: tokens per second by batch size and number of ranks, beside the bandwidth and arithmetic limits measured
+// around every row.
 //
 //   chrt -f 5 taskset -c 0,1 build/decode_bench --threads 2
 //   chrt -f 5 taskset -c 0,1 build/decode_bench --threads 2 --quantize int4 --quantize-embeddings int8
 //       --activations int8
-//   taskset -c 0,1 build/decode_bench --threads 2 --batches 1 --quantize int4 --disturbed
+//   nice -n -20 taskset -c 0,1 build/decode_bench --threads 2 --batches 1 --quantize int4 --disturbed
+//       (no real-time policy: it would keep the busy process from its core)
 //   build-gpu/decode_bench --device cuda --gpus 0 --config tests/engine/data/mixtral-8x7b/config.json
 //       --load-format dummy --quantize nf4 --batches 1,8,64,256 --prompt 128 --generate 160
 #include <algorithm>
@@ -33,7 +34,7 @@ double MeasureStep(Engine& engine, const ModelBenchOptions& options, int64_t bat
 
 void Run(const ModelBenchOptions& options) {
   const std::string model = PrepareModel(options);
-  const DeviceLimits limits = MeasureDeviceLimits(options, model);
+  LimitMeter meter(options, model);
   const int64_t max_batch = *std::max_element(options.batches.begin(), options.batches.end());
   std::printf(
       "| ranks | batch | tokens/s | ms/step | GB/step (least) | GB/s | limit GB/s | of bandwidth | GFLOP/s | limit "
@@ -45,8 +46,10 @@ void Run(const ModelBenchOptions& options) {
         StartBenchEngine(options, model, ranks, max_batch, options.prompt + options.generate);
     const ModelInfo& info = engine->model_info();
     std::fprintf(stderr, "%s; exchange %s\n", info.device.c_str(), info.exchange.c_str());
+    meter.SinceLast();  // loading is not measured
     for (const int64_t batch : options.batches) {
       const double step = MeasureStep(*engine, options, batch);
+      const DeviceLimits limits = meter.SinceLast();
       const int64_t context = options.prompt + options.generate / 2;
       const double bytes = DecodeBytes(info.spec, StoredBitsOf(options, info.spec), batch, context);
       const double flops = DecodeFlops(info.spec, batch, context);

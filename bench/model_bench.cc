@@ -76,6 +76,23 @@ EngineConfig Config(const ModelBenchOptions& options, const std::string& model) 
   std::exit(1);
 }
 
+DeviceLimits CpuLimits(int threads) {
+  return {.bytes_per_second = MeasureReadBandwidth(threads), .flops_per_second = MeasureFmaRate(threads)};
+}
+
+DeviceLimits GpuLimitsOf(const ModelBenchOptions& options, const std::string& model) {
+  const EngineConfig config = Config(options, model);
+  const absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenModel(config);
+  if (!checkpoint.ok()) Die(checkpoint.status());
+  DeviceLimits all;
+  for (const int gpu : std::set<int>(options.gpus.begin(), options.gpus.end())) {
+    const GpuLimits one = MeasureGpuLimits(gpu, ActivationDType(config, (*checkpoint)->spec()));
+    all.bytes_per_second += one.copy_bytes_per_second;
+    all.flops_per_second += one.matrix_flops_per_second;
+  }
+  return all;
+}
+
 }  // namespace
 
 std::vector<int> ModelBenchOptions::RanksToMeasure() const {
@@ -155,21 +172,15 @@ std::string PrepareModel(const ModelBenchOptions& options) {
   return directory;
 }
 
-DeviceLimits MeasureDeviceLimits(const ModelBenchOptions& options, const std::string& model) {
-  if (options.device == DeviceKind::kCpu) {
-    return {.bytes_per_second = MeasureReadBandwidth(options.threads),
-            .flops_per_second = MeasureFmaRate(options.threads)};
-  }
-  const EngineConfig config = Config(options, model);
-  const absl::StatusOr<std::unique_ptr<Checkpoint>> checkpoint = OpenModel(config);
-  if (!checkpoint.ok()) Die(checkpoint.status());
-  DeviceLimits all;
-  for (const int gpu : std::set<int>(options.gpus.begin(), options.gpus.end())) {
-    const GpuLimits one = MeasureGpuLimits(gpu, ActivationDType(config, (*checkpoint)->spec()));
-    all.bytes_per_second += one.copy_bytes_per_second;
-    all.flops_per_second += one.matrix_flops_per_second;
-  }
-  return all;
+LimitMeter::LimitMeter(const ModelBenchOptions& options, const std::string& model)
+    : options_(options),
+      last_(options.device == DeviceKind::kCpu ? CpuLimits(options.threads) : GpuLimitsOf(options, model)) {}
+
+DeviceLimits LimitMeter::SinceLast() {
+  if (options_.device != DeviceKind::kCpu) return last_;
+  const DeviceLimits before = std::exchange(last_, CpuLimits(options_.threads));
+  return {.bytes_per_second = (before.bytes_per_second + last_.bytes_per_second) / 2,
+          .flops_per_second = (before.flops_per_second + last_.flops_per_second) / 2};
 }
 
 std::unique_ptr<Engine> StartBenchEngine(const ModelBenchOptions& options, const std::string& model, int ranks,

@@ -43,12 +43,26 @@ std::string PrepareModel(const ModelBenchOptions& options);
 
 // What the devices of all ranks can do together, measured; a GPU that several ranks share counts once. On the CPU
 // bytes that are read and float32 operations; on GPUs bytes that are copied, read and written, and operations of
-// cuBLASLt in the type that the model computes in. To be called before any engine's threads and memory are there.
+// cuBLASLt in the type that the model computes in.
 struct DeviceLimits {
   double bytes_per_second = 0;
   double flops_per_second = 0;
 };
-DeviceLimits MeasureDeviceLimits(const ModelBenchOptions& options, const std::string& model);
+
+// The limits at the time of each measurement. Neighbours on a shared machine move a CPU's limits from second to second:
+// there they are measured before and after each measurement, and the mean of both counts. A GPU's are measured once.
+class LimitMeter {
+ public:
+  // `options` outlives this. To be made before any engine's memory is there.
+  LimitMeter(const ModelBenchOptions& options, const std::string& model);
+
+  // For what was measured since the last call, or since this was made. No engine is at work.
+  DeviceLimits SinceLast();
+
+ private:
+  const ModelBenchOptions& options_;
+  DeviceLimits last_;
+};
 
 // For up to `max_sequences` of up to `max_length` tokens at a time.
 std::unique_ptr<Engine> StartBenchEngine(const ModelBenchOptions& options, const std::string& model, int ranks,

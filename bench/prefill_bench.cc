@@ -13,8 +13,7 @@ int main(int argc, char** argv) {
   using namespace switchyard;
   const ModelBenchOptions options = ParseModelBenchOptions(argc, argv);
   const std::string model = PrepareModel(options);
-  const DeviceLimits limits = MeasureDeviceLimits(options, model);
-  const double limit = limits.flops_per_second;
+  LimitMeter meter(options, model);
   const int64_t max_length = *std::max_element(options.lengths.begin(), options.lengths.end());
   constexpr int kRuns = 3;
   std::printf("| ranks | prompt | tokens/s | ms | GFLOP/s | limit GFLOP/s | of the arithmetic limit |\n");
@@ -25,8 +24,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "%s; exchange %s\n", info.device.c_str(), info.exchange.c_str());
     for (const int64_t prompt : options.lengths) {
       RunBatch(*engine, 1, prompt, 1);  // warm: libraries choose their algorithms by shape
+      meter.SinceLast();
       double seconds[kRuns];
       for (double& run : seconds) run = absl::ToDoubleSeconds(RunBatch(*engine, 1, prompt, 1).first_token);
+      const double limit = meter.SinceLast().flops_per_second;
       std::sort(seconds, seconds + kRuns);
       const double median = seconds[kRuns / 2];
       const double flops = PrefillFlops(info.spec, prompt);

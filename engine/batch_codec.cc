@@ -1,5 +1,6 @@
 #include "engine/batch_codec.h"
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -143,6 +144,20 @@ std::vector<uint8_t> Encode(const StepOutput& output) {
   writer.Field(kOutputTag);
   OutputFields(writer, output);
   return writer.Take();
+}
+
+// FNV-1a over words instead of bytes, with the high bits folded in.
+uint64_t HashBytes(std::span<const uint8_t> bytes) {
+  uint64_t hash = 0xcbf29ce484222325u ^ bytes.size();
+  while (!bytes.empty()) {
+    uint64_t word = 0;
+    const size_t size = std::min(bytes.size(), sizeof(word));
+    std::memcpy(&word, bytes.data(), size);
+    bytes = bytes.subspan(size);
+    hash = (hash ^ word) * 0x100000001b3u;
+    hash ^= hash >> 32;
+  }
+  return hash;
 }
 
 absl::StatusOr<Batch> DecodeBatch(std::span<const uint8_t> bytes) {

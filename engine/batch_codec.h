@@ -17,4 +17,7 @@ std::vector<uint8_t> Encode(const StepOutput& output);
 absl::StatusOr<Batch> DecodeBatch(std::span<const uint8_t> bytes);
 absl::StatusOr<StepOutput> DecodeStepOutput(std::span<const uint8_t> bytes);
 
+// Of a message's bytes, alike in every process: tells different batches apart, not forgeries.
+uint64_t HashBytes(std::span<const uint8_t> bytes);
+
 }  // namespace switchyard

@@ -1,31 +1,42 @@
 #include "engine/engine.h"
 
-#include <future>
+#include <condition_variable>
+#include <mutex>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "engine/engine_loop.h"
-#include "engine/engine_plan.h"
-#include "engine/exchange_choice.h"
-#include "engine/local_ranks.h"
-#include "engine/rank_worker.h"
-#include "engine/startup.h"
-#include "engine/step_link.h"
+#include "engine/load_warnings.h"
+#include "engine/rank_group.h"
+#include "engine/restart_budget.h"
+#include "engine/retry_after.h"
 
 namespace switchyard {
 namespace {
 
+// A rank's thread that does not come back by then, after its communicators were aborted, never will.
+constexpr absl::Duration kReleaseLimit = absl::Seconds(10);
+// Between two tries, where the first fails at once.
+constexpr absl::Duration kRestartPause = absl::Seconds(1);
+constexpr int64_t kRestartRetrySeconds = 5;
+
+// The text side of a model and one life of its ranks after another.
 class EngineImpl : public Engine {
  public:
   static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineConfig& config, const StartupCallback& progress);
 
   ~EngineImpl() override {
-    if (loop_ != nullptr) loop_->Stop();
-    if (leader_.joinable()) leader_.join();
-    followers_.reset();
+    std::shared_ptr<RankGroup> group;
+    {
+      const std::lock_guard lock(mu_);
+      stopping_ = true;
+      group = group_;
+    }
+    wake_.notify_all();
+    if (group != nullptr) group->loop().Stop();
+    group.reset();
+    if (supervisor_.joinable()) supervisor_.join();
   }
 
   const ModelInfo& model_info() const override { return info_; }
@@ -34,109 +45,172 @@ class EngineImpl : public Engine {
   absl::Status chat_template_status() const override { return chat_template_.status(); }
 
   absl::Status Submit(GenerationRequest request, UpdateCallback on_update) override {
-    return loop_->Submit(std::move(request), std::move(on_update));
+    const std::shared_ptr<RankGroup> group = CurrentGroup();
+    if (absl::Status broken = Broken(); !broken.ok()) return WithRetryAfter(broken, kRestartRetrySeconds);
+    return group->loop().Submit(std::move(request), std::move(on_update));
   }
-  void Abort(const std::string& request_id) override { loop_->Abort(request_id); }
-  absl::Status Drain(absl::Duration limit) override { return loop_->Drain(limit); }
-  absl::Status Health() const override { return loop_->Health(); }
-  EngineStats Stats() const override { return loop_->Stats(); }
+  void Abort(const std::string& request_id) override { CurrentGroup()->loop().Abort(request_id); }
+  absl::Status Drain(absl::Duration limit) override {
+    {
+      const std::lock_guard lock(mu_);
+      draining_ = true;
+    }
+    wake_.notify_all();
+    return CurrentGroup()->loop().Drain(limit);
+  }
+  absl::Status Health() const override {
+    if (absl::Status broken = Broken(); !broken.ok()) return broken;
+    return CurrentGroup()->loop().Health();
+  }
+  absl::Status Failure() const override {
+    const std::lock_guard lock(mu_);
+    return failure_;
+  }
+  EngineStats Stats() const override {
+    EngineStats stats = CurrentGroup()->loop().Stats();
+    const std::lock_guard lock(mu_);
+    stats.num_rank_restarts = num_restarts_;
+    return stats;
+  }
 
  private:
-  explicit EngineImpl(Startup startup) : startup_(std::move(startup)) {}
+  EngineImpl(const EngineConfig& config, StartupCallback progress)
+      : config_(config),
+        progress_(std::move(progress)),
+        seed_(config.seed != 0 ? config.seed : static_cast<uint64_t>(absl::GetCurrentTimeNanos())) {}
 
-  absl::Status OpenText();
-  // The life of rank 0's thread; `ready` receives the outcome of the start.
-  void Lead(std::promise<absl::StatusOr<std::string>>& ready);
+  absl::Status OpenText(const Checkpoint& checkpoint);
+  void DescribeModel(const RankGroup& group);
 
-  Startup startup_;
+  std::shared_ptr<RankGroup> CurrentGroup() const {
+    const std::lock_guard lock(mu_);
+    return group_;
+  }
+  // Why no request can be served now; OK while one can, and while the loop itself says why not.
+  absl::Status Broken() const {
+    const std::lock_guard lock(mu_);
+    return failure_.ok() ? rebuilding_ : failure_;
+  }
+
+  // The life of the supervising thread: waits for the ranks' end, and builds them anew if they were lost.
+  void Supervise();
+  // False: given up.
+  bool Rebuild(absl::Status loss, absl::Duration served, RestartBudget& budget);
+  absl::StatusOr<std::unique_ptr<RankGroup>> StartRanks(absl::StatusOr<Startup> startup);
+  void GiveUp(absl::Status failure) {
+    const std::lock_guard lock(mu_);
+    failure_ = std::move(failure);
+  }
+
+  const EngineConfig config_;
+  const StartupCallback progress_;
+  const uint64_t seed_;
+
+  // Constant after Create.
   std::unique_ptr<Tokenizer> tokenizer_;
   absl::StatusOr<std::unique_ptr<ChatTemplate>> chat_template_ = absl::NotFoundError("the model has no tokenizer");
   ModelInfo info_;
-  std::vector<std::unique_ptr<StepLink>> links_;
-  std::unique_ptr<EngineLoop> loop_;
-  std::unique_ptr<LoadMeter> meter_;
-  std::unique_ptr<FollowerThreads> followers_;
-  std::thread leader_;
+
+  mutable std::mutex mu_;
+  std::condition_variable wake_;  // draining or stopping
+  // Guarded by mu_.
+  std::shared_ptr<RankGroup> group_;  // set by Create; its loop has ended while the ranks are rebuilt
+  absl::Status rebuilding_;           // why, while they are
+  absl::Status failure_;              // for good
+  uint64_t num_restarts_ = 0;
+  bool draining_ = false;
+  bool stopping_ = false;
+
+  std::thread supervisor_;
 };
 
-absl::Status EngineImpl::OpenText() {
-  const std::string& directory = startup_.checkpoint->directory();
+absl::Status EngineImpl::OpenText(const Checkpoint& checkpoint) {
+  const std::string& directory = checkpoint.directory();
   absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Open(directory);
   if (absl::IsNotFound(tokenizer.status())) return absl::OkStatus();
   if (!tokenizer.ok()) return tokenizer.status();
   tokenizer_ = *std::move(tokenizer);
-  if (tokenizer_->vocab_size() > startup_.checkpoint->spec().vocab_size) {
+  if (tokenizer_->vocab_size() > checkpoint.spec().vocab_size) {
     return absl::InvalidArgumentError(absl::StrCat(directory, ": the tokenizer has ", tokenizer_->vocab_size(),
                                                    " tokens, config.json's vocab_size is ",
-                                                   startup_.checkpoint->spec().vocab_size));
+                                                   checkpoint.spec().vocab_size));
   }
   chat_template_ = ChatTemplate::Open(directory);
   return absl::OkStatus();
 }
 
-void EngineImpl::Lead(std::promise<absl::StatusOr<std::string>>& ready) {
-  StepLink& link = *links_.front();
-  Communicator& data = *startup_.ranks.data.front();
-  absl::StatusOr<std::unique_ptr<RankWorker>> worker =
-      RankWorker::Create(startup_.plan, *startup_.checkpoint, data, 0, meter_->ForRank(0));
-  // The first, empty step tells whether every rank could be made.
-  absl::Status status = link.Publish(std::make_shared<const Batch>());
-  if (status.ok()) {
-    status = link.Collect(worker.ok() ? absl::StatusOr<StepOutput>(StepOutput()) : worker.status()).status();
-  }
-  ExchangeCosts costs;
-  if (status.ok()) {
-    absl::StatusOr<ExchangeCosts> measured = (*worker)->WarmUp();
-    status = measured.status();
-    if (status.ok()) costs = *measured;
-  }
-  if (!status.ok()) {
-    data.Abort(status);
-    link.Publish(nullptr).IgnoreError();
-    ready.set_value(status);
-    return;
-  }
-  ready.set_value((*worker)->Description());
+void EngineImpl::DescribeModel(const RankGroup& group) {
+  const Startup& parts = group.startup();
+  const EnginePlan& plan = parts.plan;
+  info_ = {.spec = parts.checkpoint->spec(),
+           .defaults = parts.checkpoint->generation_defaults(),
+           .max_model_len = plan.config.max_model_len,
+           .world_size = plan.world_size,
+           .attention = Name(plan.config.attention),
+           .exchange = plan.DescribeExchange(),
+           .placement = plan.placement.ToString(),
+           .device = group.device(),
+           .warnings = LoadWarnings(plan, *parts.checkpoint)};
+}
 
-  const EnginePlan& plan = startup_.plan;
-  const DecoderSpec& spec = startup_.checkpoint->spec();
-  loop_->Run(**worker, link, [&](const Batch& batch) { return ChooseStepExchange(costs, plan, spec, batch); });
+absl::StatusOr<std::unique_ptr<RankGroup>> EngineImpl::StartRanks(absl::StatusOr<Startup> startup) {
+  if (!startup.ok()) return startup.status();
+  return RankGroup::Start(*std::move(startup), tokenizer_.get(), seed_, progress_);
+}
+
+void EngineImpl::Supervise() {
+  RestartBudget budget(config_.restart_ranks);
+  while (true) {
+    const absl::Time begin = absl::Now();
+    absl::Status loss = CurrentGroup()->WaitForEnd();
+    if (loss.ok() || !Rebuild(std::move(loss), absl::Now() - begin, budget)) return;
+  }
+}
+
+bool EngineImpl::Rebuild(absl::Status loss, absl::Duration served, RestartBudget& budget) {
+  if (config_.restart_ranks > 0 && !CurrentGroup()->Release(kReleaseLimit)) {
+    GiveUp(absl::UnavailableError(absl::StrCat(
+        loss.message(), "; a rank's thread hangs, so that the process must be started anew instead of the ranks")));
+    return false;
+  }
+  while (budget.Take(std::exchange(served, absl::ZeroDuration()))) {
+    const std::string attempt =
+        absl::StrCat("restart ", budget.num_taken(), " of ", budget.max_tries(), " after: ", loss.message());
+    {
+      std::unique_lock lock(mu_);
+      rebuilding_ = absl::UnavailableError(absl::StrCat("the ranks are being built anew, ", attempt));
+      const auto pause = absl::ToChronoNanoseconds(kRestartPause);
+      if (wake_.wait_for(lock, pause, [this] { return stopping_ || draining_; })) return false;
+    }
+    progress_({.phase = attempt});
+    absl::StatusOr<std::unique_ptr<RankGroup>> group = StartRanks(PrepareRanks(config_, progress_));
+    if (group.ok()) {
+      progress_({.phase = "ready"});
+      const std::lock_guard lock(mu_);
+      group_ = *std::move(group);
+      rebuilding_ = absl::OkStatus();
+      ++num_restarts_;
+      if (stopping_ || draining_) group_->loop().Stop();
+      return true;
+    }
+    loss = absl::UnavailableError(absl::StrCat(loss.message(), "; then: ", group.status().message()));
+  }
+  GiveUp(std::move(loss));
+  return false;
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const EngineConfig& config,
                                                            const StartupCallback& progress) {
   absl::StatusOr<Startup> startup = PrepareRanks(config, progress);
   if (!startup.ok()) return startup.status();
-  std::unique_ptr<EngineImpl> engine(new EngineImpl(*std::move(startup)));
-  absl::Status status = engine->OpenText();
+  auto engine = std::unique_ptr<EngineImpl>(new EngineImpl(config, progress));
+  absl::Status status = engine->OpenText(*startup->checkpoint);
   if (!status.ok()) return status;
-
-  Startup& parts = engine->startup_;
-  const EnginePlan& plan = parts.plan;
-  const DecoderSpec& spec = parts.checkpoint->spec();
-  const uint64_t seed = config.seed != 0 ? config.seed : static_cast<uint64_t>(absl::GetCurrentTimeNanos());
-  engine->loop_ =
-      std::make_unique<EngineLoop>(plan, spec, parts.checkpoint->generation_defaults(), engine->tokenizer_.get(), seed);
-  engine->links_ = CreateStepLinks(parts.ranks, plan.config);
-  engine->meter_ = std::make_unique<LoadMeter>(plan, *parts.checkpoint, parts.ranks, progress);
-  engine->followers_ =
-      std::make_unique<FollowerThreads>(plan, *parts.checkpoint, parts.ranks, engine->links_, *engine->meter_);
-  std::promise<absl::StatusOr<std::string>> ready;
-  std::future<absl::StatusOr<std::string>> outcome = ready.get_future();
-  // The promise is the thread's own: this function may return while set_value is still at work.
-  engine->leader_ = std::thread([&engine = *engine, ready = std::move(ready)]() mutable { engine.Lead(ready); });
-  absl::StatusOr<std::string> device = outcome.get();
-  if (!device.ok()) return device.status();
-
-  engine->info_ = {.spec = spec,
-                   .defaults = parts.checkpoint->generation_defaults(),
-                   .max_model_len = plan.config.max_model_len,
-                   .world_size = plan.world_size,
-                   .attention = Name(plan.config.attention),
-                   .exchange = plan.DescribeExchange(),
-                   .placement = plan.placement.ToString(),
-                   .device = *device,
-                   .warnings = parts.checkpoint->warnings()};
+  absl::StatusOr<std::unique_ptr<RankGroup>> group = engine->StartRanks(std::move(startup));
+  if (!group.ok()) return group.status();
+  engine->DescribeModel(**group);
+  engine->group_ = *std::move(group);
+  engine->supervisor_ = std::thread([&engine = *engine] { engine.Supervise(); });
   progress({.phase = "ready"});
   return engine;
 }
@@ -145,15 +219,6 @@ absl::StatusOr<std::unique_ptr<Engine>> EngineImpl::Create(const EngineConfig& c
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineConfig& config, const StartupCallback& progress) {
   return EngineImpl::Create(config, progress);
-}
-
-absl::Status ServeFollower(const EngineConfig& config, const StartupCallback& progress) {
-  absl::StatusOr<Startup> startup = PrepareRanks(config, progress);
-  if (!startup.ok()) return startup.status();
-  std::vector<std::unique_ptr<StepLink>> links = CreateStepLinks(startup->ranks, startup->plan.config);
-  LoadMeter meter(startup->plan, *startup->checkpoint, startup->ranks, progress);
-  FollowerThreads followers(startup->plan, *startup->checkpoint, startup->ranks, links, meter);
-  return followers.Join();
 }
 
 }  // namespace switchyard

@@ -35,7 +35,7 @@ struct ModelInfo {
 };
 
 struct StartupProgress {
-  std::string phase;  // "connect", "load", "ready"
+  std::string phase;  // "connect", "load", "ready"; "restart 1 of 3 after: ..." where a lost rank is built anew
   // Of "load", by all ranks of this process together.
   int64_t bytes_read = 0;
   int64_t bytes_total = 0;
@@ -67,12 +67,16 @@ class Engine {
 
   // No new requests; OK once all in flight have finished, DEADLINE_EXCEEDED if some had to be aborted.
   virtual absl::Status Drain(absl::Duration limit) = 0;
-  // OK while serving; UNAVAILABLE with the rank and the reason after a failure, or while draining.
+  // OK while serving; UNAVAILABLE with the rank and the reason after a failure, while the ranks are built anew after
+  // one, or while draining.
   virtual absl::Status Health() const = 0;
+  // Not OK once it has failed for good: no rank is built anew any more.
+  virtual absl::Status Failure() const = 0;
   virtual EngineStats Stats() const = 0;
 };
 
-// Serves the ranks of a process other than rank 0's until rank 0 stops (OK) or is lost.
+// Serves the ranks of a process other than rank 0's until rank 0 stops (OK), or a rank is lost and restart_ranks allows
+// no further try.
 absl::Status ServeFollower(const EngineConfig& config, const StartupCallback& progress);
 
 }  // namespace switchyard

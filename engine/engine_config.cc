@@ -8,6 +8,8 @@ const char* Name(AttentionParallelism mode) {
 
 const char* Name(LoadFormat format) { return format == LoadFormat::kDummy ? "dummy" : "auto"; }
 
+const char* Name(Admission admission) { return admission == Admission::kOptimistic ? "optimistic" : "worst-case"; }
+
 const char* Name(CpuActivations activations) {
   switch (activations) {
     case CpuActivations::kFloat32:

@@ -34,6 +34,13 @@ enum class CpuActivations {
 };
 const char* Name(CpuActivations activations);  // "float32", "bfloat16", "int8"
 
+// When a waiting request may run.
+enum class Admission {
+  kWorstCase,   // once its longest possible answer has pages beside those of all that run: none is ever preempted
+  kOptimistic,  // once its prompt has; those that outgrow the pages are preempted and computed again
+};
+const char* Name(Admission admission);  // "worst-case", "optimistic"
+
 // torchrun's variables; see parallel/launch.h.
 struct LaunchConfig {
   std::string master_addr = "127.0.0.1";
@@ -58,7 +65,14 @@ struct EngineConfig {
   int64_t kv_cache_bytes = 0;       // per rank; 0: enough for max_running_requests of a typical length, within memory
   int64_t max_batch_tokens = 2048;  // per step, all ranks together
   int64_t max_running_requests = 256;
+  Admission admission = Admission::kWorstCase;
+  // Of requests that wait: more are refused. The tokens are those of their prompts (0: no bound); a request that finds
+  // nobody waiting is taken whatever its length.
   int64_t max_queued_requests = 4096;
+  int64_t max_queued_tokens = int64_t{1} << 22;
+  // From submission to the first step, and to the last token; 0: no limit.
+  absl::Duration max_queue_time;
+  absl::Duration max_request_time;
   int64_t page_size = 16;  // tokens per KV page
 
   QuantizationChoices quantize;  // of a dense checkpoint, while it is loaded
@@ -76,6 +90,9 @@ struct EngineConfig {
   bool reference_kernels = false;  // plain loops, for checking the fast ones
   uint64_t seed = 0;               // of requests that bring none; 0: from the clock
   absl::Duration collective_timeout = absl::Seconds(60);
+  absl::Duration rank_timeout = absl::Seconds(10);    // a process that gives no sign of life for so long is lost
+  absl::Duration connect_timeout = absl::Minutes(5);  // for all processes to appear, at a restart as at the start
+  int restart_ranks = 0;                              // tries to rebuild the ranks after one is lost
 };
 
 }  // namespace switchyard

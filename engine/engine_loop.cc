@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/request_validation.h"
+#include "engine/retry_after.h"
 
 namespace switchyard {
 namespace {
@@ -29,7 +30,10 @@ EngineLoop::EngineLoop(const EnginePlan& plan, const DecoderSpec& spec, const Ge
       tokenizer_(tokenizer),
       next_seed_(seed),
       stats_(plan, spec),
-      scheduler_(plan.scheduler) {
+      scheduler_(plan.scheduler),
+      queue_({.max_requests = plan.config.max_queued_requests,
+              .max_tokens = plan.config.max_queued_tokens,
+              .max_running = std::min(plan.config.max_running_requests, plan.config.max_batch_tokens)}) {
   stats_.SetGauges(scheduler_);
 }
 
@@ -38,22 +42,27 @@ absl::Status EngineLoop::Submit(GenerationRequest request, UpdateCallback on_upd
       request,
       {.vocab_size = spec_.vocab_size, .max_model_len = plan_.config.max_model_len, .has_text = tokenizer_ != nullptr});
   if (!status.ok()) return status;
+  const absl::Time now = absl::Now();
+  if (plan_.config.max_request_time > absl::ZeroDuration()) {
+    request.deadline = std::min(request.deadline, now + plan_.config.max_request_time);
+  }
   const std::lock_guard lock(mu_);
   if (!failure_.ok()) return failure_;
   if (draining_ || stopping_) {
     return absl::UnavailableError("the server is shutting down and takes no new requests; retry elsewhere or later");
   }
-  if (static_cast<int64_t>(in_flight_.size()) >= plan_.config.max_queued_requests + plan_.config.max_running_requests) {
-    return absl::ResourceExhaustedError(absl::StrCat(in_flight_.size(),
-                                                     " requests are in flight, the limit of --max-queued-requests ",
-                                                     plan_.config.max_queued_requests, " and --max-running-requests ",
-                                                     plan_.config.max_running_requests, " together; retry later"));
-  }
-  if (!in_flight_.insert(request.id).second) {
+  if (in_flight_.contains(request.id)) {
     return absl::InvalidArgumentError(
         absl::StrCat("request id '", request.id, "' is already in flight; ids must be unique"));
   }
-  inbox_.push_back({std::move(request), std::move(on_update), absl::Now()});
+  RejectReason reason;
+  status = queue_.Arrive(static_cast<int64_t>(request.prompt.size()), now, reason);
+  if (!status.ok()) {
+    stats_.RecordRejected(reason);
+    return status;
+  }
+  in_flight_.insert(request.id);
+  inbox_.push_back({std::move(request), std::move(on_update), now});
   wake_.notify_one();
   return absl::OkStatus();
 }
@@ -82,6 +91,11 @@ absl::Status EngineLoop::Health() const {
   if (!failure_.ok()) return failure_;
   if (draining_ || stopping_) return absl::UnavailableError("the server is draining");
   return absl::OkStatus();
+}
+
+absl::Status EngineLoop::failure() const {
+  const std::lock_guard lock(mu_);
+  return failure_;
 }
 
 void EngineLoop::Stop() {
@@ -128,20 +142,9 @@ bool EngineLoop::TakeIn(absl::Duration limit) {
     if (stopping_) return false;
     submissions.swap(inbox_);
     aborts.swap(aborts_);
+    queue_.TakeIn();
   }
-  for (Submission& submission : submissions) {
-    const uint64_t seed = submission.request.sampling.seed.value_or(next_seed_++);
-    auto on_update = [this, id = submission.request.id,
-                      on_update = std::move(submission.on_update)](RequestUpdate update) {
-      if (update.finish.has_value()) {
-        last_updates_.push_back({id, on_update, std::move(update)});
-      } else {
-        on_update(std::move(update));
-      }
-    };
-    scheduler_.Add(std::make_unique<Sequence>(std::move(submission.request), std::move(on_update), tokenizer_, eos_ids_,
-                                              plan_.config.max_model_len, seed, submission.time));
-  }
+  for (Submission& submission : submissions) AddSequence(std::move(submission));
   const absl::Time now = absl::Now();
   for (const std::string& id : aborts) {
     Sequence* sequence = scheduler_.Find(id);
@@ -149,12 +152,58 @@ bool EngineLoop::TakeIn(absl::Duration limit) {
     sequence->Fail(FinishReason::kAborted, absl::CancelledError("the request was aborted"), now);
     stats_.RecordFinished(*sequence, now);
   }
+  EndOverdue(now);
   Settle();
   return true;
 }
 
+void EngineLoop::AddSequence(Submission submission) {
+  const uint64_t seed = submission.request.sampling.seed.value_or(next_seed_++);
+  auto on_update = [this, id = submission.request.id,
+                    on_update = std::move(submission.on_update)](RequestUpdate update) {
+    if (update.finish.has_value()) {
+      last_updates_.push_back({id, on_update, std::move(update)});
+    } else {
+      on_update(std::move(update));
+    }
+  };
+  scheduler_.Add(std::make_unique<Sequence>(std::move(submission.request), std::move(on_update), tokenizer_, eos_ids_,
+                                            plan_.config.max_model_len, seed, submission.time));
+}
+
+void EngineLoop::EndOverdue(absl::Time now) {
+  const absl::Duration queue_limit = plan_.config.max_queue_time;
+  const absl::Time queued_since = queue_limit > absl::ZeroDuration() ? now - queue_limit : absl::InfinitePast();
+  for (Sequence* sequence : scheduler_.Overdue(now, queued_since)) {
+    if (sequence->finished()) continue;
+    const std::string age = absl::FormatDuration(absl::Trunc(now - sequence->submitted(), absl::Milliseconds(1)));
+    absl::Status status;
+    if (sequence->request().deadline <= now) {
+      const absl::Duration limit = plan_.config.max_request_time;
+      status = absl::DeadlineExceededError(absl::StrCat(
+          "the request was ended after ", age, " with ", sequence->num_generated(), " tokens generated: ",
+          limit > absl::ZeroDuration() && sequence->submitted() + limit <= now
+              ? absl::StrCat("--max-request-seconds is ", absl::FormatDuration(limit), "; ask for fewer tokens")
+              : "its own deadline had come"));
+    } else {
+      const std::lock_guard lock(mu_);
+      const int64_t seconds = queue_.RetryAfterSeconds(now);
+      status = WithRetryAfter(
+          absl::ResourceExhaustedError(absl::StrCat(
+              "the request waited for ", age, "; --max-queue-seconds is ", absl::FormatDuration(queue_limit), ", and ",
+              queue_.waiting().requests, " requests wait; retry in about ", seconds, " s")),
+          seconds);
+      stats_.RecordRejected(RejectReason::kQueueTime);
+    }
+    sequence->Fail(FinishReason::kAborted, std::move(status), now);
+    stats_.RecordFinished(*sequence, now);
+  }
+}
+
 absl::Status EngineLoop::RunStep(RankWorker& worker, StepLink& link, const ExchangeChooser& choose) {
-  ScheduledStep step = scheduler_.Schedule(absl::Now());
+  const absl::Time now = absl::Now();
+  ScheduledStep step = scheduler_.Schedule(now);
+  CountStarts(step, now);
   // Whoever hears of a token of this step finds its request running and its pages in use.
   stats_.SetGauges(scheduler_);
   step.batch.step = next_step_++;
@@ -171,6 +220,14 @@ absl::Status EngineLoop::RunStep(RankWorker& worker, StepLink& link, const Excha
   scheduler_.Advance(step);
   HandOut(step, *std::move(outputs));
   return absl::OkStatus();
+}
+
+void EngineLoop::CountStarts(const ScheduledStep& step, absl::Time now) {
+  const auto started = std::count_if(step.sequences.begin(), step.sequences.end(),
+                                     [now](const Sequence* sequence) { return sequence->first_scheduled == now; });
+  const std::lock_guard lock(mu_);
+  if (started > 0) queue_.Start(started, now);
+  queue_.Update(scheduler_);
 }
 
 void EngineLoop::HandOut(const ScheduledStep& step, std::vector<StepOutput> outputs) {
@@ -212,6 +269,7 @@ void EngineLoop::Settle() {
   {
     const std::lock_guard lock(mu_);
     for (const LastUpdate& last : last_updates_) in_flight_.erase(last.request_id);
+    queue_.Update(scheduler_);
     delivering_ = true;
   }
   for (LastUpdate& last : last_updates_) last.on_update(std::move(last.update));

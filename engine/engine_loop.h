@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "engine/engine_plan.h"
+#include "engine/queue_bounds.h"
 #include "engine/rank_worker.h"
 #include "engine/request.h"
 #include "engine/scheduler.h"
@@ -36,6 +37,8 @@ class EngineLoop {
   void Abort(const std::string& request_id);
   absl::Status Drain(absl::Duration limit);
   absl::Status Health() const;
+  // What Run has ended with; OK before, and where it was stopped.
+  absl::Status failure() const;
   EngineStats Stats() const { return stats_.Snapshot(); }
 
   // Serves until Stop or the loss of a rank; every request has had its last update on return.
@@ -49,9 +52,12 @@ class EngineLoop {
     absl::Time time;
   };
 
-  // Waits for something to do at most `limit`; takes in submissions and aborts. False: stop.
+  // Waits for something to do at most `limit`; takes in submissions and aborts, and ends what is overdue. False: stop.
   bool TakeIn(absl::Duration limit);
+  void AddSequence(Submission submission);
+  void EndOverdue(absl::Time now);
   absl::Status RunStep(RankWorker& worker, StepLink& link, const ExchangeChooser& choose);
+  void CountStarts(const ScheduledStep& step, absl::Time now);
   void HandOut(const ScheduledStep& step, std::vector<StepOutput> outputs);
   // Drops the sequences that have finished, and only then lets their front ends know: whoever hears of the end of a
   // request finds its pages returned.
@@ -82,6 +88,7 @@ class EngineLoop {
   std::deque<Submission> inbox_;
   std::vector<std::string> aborts_;
   std::unordered_set<std::string> in_flight_;
+  QueueBounds queue_;
   bool delivering_ = false;  // last updates are on their way
   bool draining_ = false;
   bool stopping_ = false;

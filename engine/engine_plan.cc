@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/version.h"
 #include "kernels/check.h"
 
 namespace switchyard {
@@ -128,7 +129,9 @@ CpuBackendOptions EnginePlan::cpu_backend_options() const {
   return {.num_threads = threads_per_rank,
           .reference = config.reference_kernels,
           .bf16_activations = config.activations == CpuActivations::kBFloat16,
-          .int8_activations = config.activations == CpuActivations::kInt8};
+          .int8_activations = config.activations == CpuActivations::kInt8,
+          .num_guests = SharesLoops(config) ? (config.num_local_ranks - 1) * threads_per_rank : 0,
+          .shared_loops = shared_loops};
 }
 
 bool EnginePlan::slices_tokens() const {
@@ -158,6 +161,11 @@ std::string EnginePlan::DescribeExchange() const {
   const std::string names = absl::StrJoin(
       exchanges, ", ", [](std::string* out, ExchangeStrategy strategy) { absl::StrAppend(out, Name(strategy)); });
   return config.exchange.has_value() ? names : absl::StrCat("auto (", names, ")");
+}
+
+bool SharesLoops(const EngineConfig& config) {
+  return config.device == DeviceKind::kCpu && !config.reference_kernels && config.num_local_ranks > 1 &&
+         config.launch.num_processes == 1;
 }
 
 DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec) {
@@ -230,22 +238,38 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
                                   .pages_per_domain = kv_shape.num_pages,
                                   .page_size = config.page_size,
                                   .max_batch_tokens = config.max_batch_tokens,
-                                  .max_running_requests = config.max_running_requests},
+                                  .max_running_requests = config.max_running_requests,
+                                  .reserve_worst_case = config.admission == Admission::kWorstCase},
                     .exchanges = std::move(exchanges)};
 }
 
-std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec) {
-  return absl::StrCat(
-      spec.model_type, " of ", spec.num_layers, " layers, hidden ", spec.hidden_size, ", ", spec.num_experts,
-      " experts top-", spec.experts_per_token, ", vocabulary ", spec.vocab_size, "; --attention ",
-      Name(config.attention), " --exchange ", config.exchange.has_value() ? Name(*config.exchange) : "auto",
-      " --max-model-len ", config.max_model_len, " --kv-cache ", config.kv_cache_bytes, " --max-batch-tokens ",
-      config.max_batch_tokens, " --max-running-requests ", config.max_running_requests, " --page-size ",
-      config.page_size, " --activations ", Name(config.activations), " --dtype ", Name(ActivationDType(config, spec)),
-      " --kv-dtype ", config.kv_dtype.has_value() ? Name(*config.kv_dtype) : "auto", " --quantize ",
-      Name(config.quantize.experts), " --quantize-attention ", Name(config.quantize.attention),
-      " --quantize-embeddings ", Name(config.quantize.embeddings), " --load-format ", Name(config.load_format),
-      config.cuda_graphs ? "" : " --no-cuda-graphs", " --collectives ", config.staged_collectives ? "staged" : "auto");
+std::vector<std::pair<std::string, std::string>> JobFacts(const EngineConfig& config, const DecoderSpec& spec) {
+  const auto text = [](const auto& value) { return absl::StrCat(value); };
+  return {{"the version", kVersion},
+          {"the model",
+           absl::StrCat(spec.model_type, " of ", spec.num_layers, " layers, hidden ", spec.hidden_size, ", ",
+                        spec.num_experts, " experts top-", spec.experts_per_token, ", vocabulary ", spec.vocab_size)},
+          {"--device", config.device == DeviceKind::kCuda ? "cuda" : "cpu"},
+          {"--attention", Name(config.attention)},
+          {"--exchange", config.exchange.has_value() ? Name(*config.exchange) : "auto"},
+          {"--max-model-len", text(config.max_model_len)},
+          {"--kv-cache", text(config.kv_cache_bytes)},
+          {"--max-batch-tokens", text(config.max_batch_tokens)},
+          {"--max-running-requests", text(config.max_running_requests)},
+          {"--page-size", text(config.page_size)},
+          {"--activations", Name(config.activations)},
+          {"--kernels", config.reference_kernels ? "reference" : "fast"},
+          {"--dtype", Name(ActivationDType(config, spec))},
+          {"--kv-dtype", config.kv_dtype.has_value() ? Name(*config.kv_dtype) : "auto"},
+          {"--quantize", Name(config.quantize.experts)},
+          {"--quantize-attention", Name(config.quantize.attention)},
+          {"--quantize-embeddings", Name(config.quantize.embeddings)},
+          {"--load-format", Name(config.load_format)},
+          {"--no-cuda-graphs", config.cuda_graphs ? "false" : "true"},
+          {"--collectives", config.staged_collectives ? "staged" : "auto"},
+          // How soon a process is given up, and whether all wait for it to come back.
+          {"--rank-timeout", absl::FormatDuration(config.rank_timeout)},
+          {"--restart-ranks", text(config.restart_ranks)}};
 }
 
 }  // namespace switchyard

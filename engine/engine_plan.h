@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -25,6 +26,8 @@ struct EnginePlan {
   KvCacheShape kv_shape;    // of one rank
   SchedulerConfig scheduler;
   std::vector<ExchangeStrategy> exchanges;  // those that a step may use
+  // Of the ranks of this process; null before ranks are to run, and where SharesLoops is false.
+  std::shared_ptr<SharedLoops> shared_loops;
 
   bool heads_are_split() const { return config.attention == AttentionParallelism::kTensorParallel && world_size > 1; }
   WeightShard ShardOf(int rank) const;
@@ -45,6 +48,9 @@ struct EnginePlan {
   std::string DescribeExchange() const;  // "auto (all_to_all, all_gather)"
 };
 
+// Ranks that wait help those that compute: on CPUs where they are threads of one process.
+bool SharesLoops(const EngineConfig& config);
+
 // What activations, KV pages and (on a GPU) weights are computed and held in: float32 on the CPU; on a GPU --dtype, or
 // else float16 where the checkpoint's weights are float16 and bfloat16 where they are anything else.
 DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec);
@@ -54,7 +60,7 @@ DType ActivationDType(const EngineConfig& config, const DecoderSpec& spec);
 // config.kv_cache_bytes stays 0: how many there can be is for FitToMemory (memory_plan.h) to say.
 absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& config, const DecoderSpec& spec, int world_size);
 
-// What must agree between processes, in words: a mismatch is shown to the user.
-std::string JobFingerprint(const EngineConfig& config, const DecoderSpec& spec);
+// What must agree between processes, by name: differing values are shown to the user.
+std::vector<std::pair<std::string, std::string>> JobFacts(const EngineConfig& config, const DecoderSpec& spec);
 
 }  // namespace switchyard

@@ -1,5 +1,6 @@
 #include "engine/local_ranks.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/rank_worker.h"
@@ -52,11 +53,13 @@ LoadProgressCallback LoadMeter::ForRank(int local_rank) {
   };
 }
 
-std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EngineConfig& config) {
-  if (config.launch.num_processes == 1) return CreateSharedStepLinks(ranks.world_size);
+std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EnginePlan& plan) {
+  if (plan.config.launch.num_processes == 1) return CreateSharedStepLinks(ranks.world_size, plan.shared_loops);
   std::vector<std::unique_ptr<StepLink>> links;
+  // An idle rank 0 learns of a loss when it next says something.
+  const absl::Duration max_silence = std::min(plan.config.collective_timeout, plan.config.rank_timeout) / 4;
   for (const std::unique_ptr<Communicator>& control : ranks.control) {
-    links.push_back(CreateRemoteStepLink(*control, config.collective_timeout / 4));
+    links.push_back(CreateRemoteStepLink(*control, max_silence));
   }
   return links;
 }
@@ -67,10 +70,19 @@ FollowerThreads::FollowerThreads(const EnginePlan& plan, const Checkpoint& check
   for (int i = 0; i < static_cast<int>(ranks.data.size()); ++i) {
     if (ranks.first_rank + i == 0) continue;
     const size_t slot = static_cast<size_t>(i);
-    threads_.emplace_back(
-        [this, &plan, &checkpoint, &data = *ranks.data[slot], &link = *links[slot], i, slot,
-         progress = meter.ForRank(i)] { statuses_[slot] = ServeRank(plan, checkpoint, data, i, link, progress); });
+    threads_.emplace_back([this, &plan, &checkpoint, &data = *ranks.data[slot], &link = *links[slot], i, slot,
+                           progress = meter.ForRank(i)] {
+      statuses_[slot] = ServeRank(plan, checkpoint, data, i, link, progress);
+      const std::lock_guard lock(mu_);
+      ++num_ended_;
+      ended_.notify_all();
+    });
   }
+}
+
+bool FollowerThreads::WaitFor(absl::Duration limit) {
+  std::unique_lock lock(mu_);
+  return ended_.wait_for(lock, absl::ToChronoNanoseconds(limit), [this] { return num_ended_ == threads_.size(); });
 }
 
 absl::Status FollowerThreads::Join() {

@@ -1,6 +1,7 @@
 // The threads of a process's ranks, rank 0 excepted: that one is the engine's own.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "engine/checkpoint/checkpoint.h"
 #include "engine/engine.h"
 #include "engine/engine_plan.h"
@@ -33,7 +35,7 @@ class LoadMeter {
 };
 
 // One end per local rank, in order.
-std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EngineConfig& config);
+std::vector<std::unique_ptr<StepLink>> CreateStepLinks(const LocalRanks& ranks, const EnginePlan& plan);
 
 // Every reference is borrowed and must outlive the threads; destruction joins them.
 class FollowerThreads {
@@ -42,10 +44,15 @@ class FollowerThreads {
                   const std::vector<std::unique_ptr<StepLink>>& links, LoadMeter& meter);
   ~FollowerThreads() { Join().IgnoreError(); }
 
+  // Whether all have ended, after `limit` at most.
+  bool WaitFor(absl::Duration limit);
   // Waits for all; the first error.
   absl::Status Join();
 
  private:
+  std::mutex mu_;
+  std::condition_variable ended_;
+  size_t num_ended_ = 0;  // guarded by mu_
   std::vector<std::thread> threads_;
   std::vector<absl::Status> statuses_;  // each written by its thread, read after the join
 };

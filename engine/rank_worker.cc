@@ -16,10 +16,7 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const EnginePlan& plan, con
                                                      int local_rank) {
   const EngineConfig& config = plan.config;
   if (config.device == DeviceKind::kCpu) {
-    return CreateCpuBackend({.num_threads = plan.threads_per_rank,
-                             .reference = config.reference_kernels,
-                             .bf16_activations = config.activations == CpuActivations::kBFloat16,
-                             .int8_activations = config.activations == CpuActivations::kInt8});
+    return CreateCpuBackend(plan.cpu_backend_options());
   }
   const absl::StatusOr<RankMemory> memory = PlanRankMemory(plan, checkpoint, rank);
   if (!memory.ok()) return memory.status();

@@ -1,26 +1,36 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/batch_codec.h"
 #include "engine/step_link.h"
-#include "kernels/check.h"
 
 namespace switchyard {
 namespace {
 
-// First byte of a message.
-enum class Tag : uint8_t { kEnd, kBatch, kOutput, kError };
+enum class Tag : uint64_t { kEnd, kBatch, kOutput, kError };
+
+// Begins every message. Of an answer: the batch that it answers.
+struct Head {
+  Tag tag = Tag::kEnd;
+  uint64_t step = 0;  // batches are counted from 1
+  uint64_t hash = 0;  // of the encoded batch
+};
 
 using Bytes = std::vector<uint8_t>;
 
-Bytes Tagged(Tag tag, std::span<const uint8_t> payload) {
-  Bytes message(1 + payload.size());
-  message[0] = static_cast<uint8_t>(tag);
-  std::copy(payload.begin(), payload.end(), message.begin() + 1);
+Bytes Headed(const Head& head, std::span<const uint8_t> payload) {
+  Bytes message(sizeof(head) + payload.size());
+  std::memcpy(message.data(), &head, sizeof(head));
+  std::copy(payload.begin(), payload.end(), message.begin() + sizeof(head));
   return message;
+}
+
+std::string Describe(const Head& head) {
+  return absl::StrCat("step ", head.step, " with the hash ", absl::Hex(head.hash, absl::kZeroPad16));
 }
 
 class RemoteStepLink : public StepLink {
@@ -28,7 +38,10 @@ class RemoteStepLink : public StepLink {
   RemoteStepLink(Communicator& control, absl::Duration max_silence) : control_(control), max_silence_(max_silence) {}
 
   absl::Status Publish(std::shared_ptr<const Batch> batch) override {
-    Bytes message = batch == nullptr ? Tagged(Tag::kEnd, {}) : Tagged(Tag::kBatch, Encode(*batch));
+    const Bytes payload = batch == nullptr ? Bytes() : Encode(*batch);
+    current_ = {
+        .tag = batch == nullptr ? Tag::kEnd : Tag::kBatch, .step = current_.step + 1, .hash = HashBytes(payload)};
+    Bytes message = Headed(current_, payload);
     return BroadcastFromRoot(message);
   }
 
@@ -55,8 +68,14 @@ class RemoteStepLink : public StepLink {
     Bytes message;
     absl::Status status = BroadcastFromRoot(message);
     if (!status.ok()) return status;
-    if (message.empty() || message[0] == static_cast<uint8_t>(Tag::kEnd)) return std::shared_ptr<const Batch>();
-    absl::StatusOr<Batch> batch = DecodeBatch(std::span(message).subspan(1));
+    if (message.size() < sizeof(Head)) return Diverged(absl::StrCat("received ", message.size(), " bytes"));
+    const Head expected = {.step = current_.step + 1, .hash = HashBytes(std::span(message).subspan(sizeof(Head)))};
+    std::memcpy(&current_, message.data(), sizeof(current_));
+    if (current_.step != expected.step || current_.hash != expected.hash) {
+      return Diverged(absl::StrCat("received what claims to be ", Describe(current_), "; it is ", Describe(expected)));
+    }
+    if (current_.tag == Tag::kEnd) return std::shared_ptr<const Batch>();
+    absl::StatusOr<Batch> batch = DecodeBatch(std::span(message).subspan(sizeof(Head)));
     if (!batch.ok()) return batch.status();
     return std::make_shared<const Batch>(*std::move(batch));
   }
@@ -102,22 +121,37 @@ class RemoteStepLink : public StepLink {
     return messages;
   }
 
-  static Bytes ToMessage(const absl::StatusOr<StepOutput>& output) {
-    if (output.ok()) return Tagged(Tag::kOutput, Encode(*output));
-    const absl::string_view text = output.status().message();
-    return Tagged(Tag::kError, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  absl::Status Diverged(const std::string& what) const {
+    return absl::InternalError(absl::StrCat("rank ", control_.rank(), " has diverged: it ", what));
   }
 
-  static absl::StatusOr<StepOutput> FromMessage(const Bytes& message, int rank) {
-    CHECK(!message.empty());
-    const std::span<const uint8_t> payload = std::span(message).subspan(1);
-    if (message[0] == static_cast<uint8_t>(Tag::kOutput)) return DecodeStepOutput(payload);
+  Bytes ToMessage(const absl::StatusOr<StepOutput>& output) const {
+    Head head = {.tag = Tag::kOutput, .step = current_.step, .hash = current_.hash};
+    if (output.ok()) return Headed(head, Encode(*output));
+    head.tag = Tag::kError;
+    const absl::string_view text = output.status().message();
+    return Headed(head, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  }
+
+  absl::StatusOr<StepOutput> FromMessage(const Bytes& message, int rank) const {
+    Head head;
+    if (message.size() < sizeof(head)) {
+      return absl::InternalError(absl::StrCat("rank ", rank, " has diverged: it answers ", message.size(), " bytes"));
+    }
+    std::memcpy(&head, message.data(), sizeof(head));
+    const std::span<const uint8_t> payload = std::span(message).subspan(sizeof(head));
+    if (head.step != current_.step || head.hash != current_.hash) {
+      return absl::InternalError(absl::StrCat("rank ", rank, " has diverged: it answers ", Describe(head),
+                                              ", and was asked ", Describe(current_)));
+    }
+    if (head.tag == Tag::kOutput) return DecodeStepOutput(payload);
     return absl::UnavailableError(absl::StrCat(
         "rank ", rank, " failed: ", absl::string_view(reinterpret_cast<const char*>(payload.data()), payload.size())));
   }
 
   Communicator& control_;
   const absl::Duration max_silence_;
+  Head current_;  // of the last batch
 };
 
 }  // namespace

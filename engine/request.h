@@ -38,6 +38,9 @@ struct StopParams {
 struct GenerationRequest {
   std::string id;               // unique among requests in flight
   std::vector<int32_t> prompt;  // not empty
+  int32_t priority = 0;         // lower runs first; among equals the earlier arrival
+  // When it ends unfinished, with DEADLINE_EXCEEDED.
+  absl::Time deadline = absl::InfiniteFuture();
   SamplingParams sampling;
   StopParams stop;
   int32_t num_logprobs = -1;         // per generated token: -1 none, 0 the token's own, n the n most likely too

@@ -63,7 +63,7 @@ void Scheduler::Add(std::unique_ptr<Sequence> sequence) {
   auto entry = std::make_unique<Entry>();
   entry->sequence = std::move(sequence);
   entry->arrival = num_arrivals_++;
-  waiting_.push_back(std::move(entry));
+  Insert(std::move(entry), waiting_);
 }
 
 ScheduledStep Scheduler::Schedule(absl::Time now) {
@@ -117,10 +117,16 @@ void Scheduler::Preempt(Entry& entry) {
   ++num_preemptions_;
 }
 
+bool Scheduler::Before(const Entry& a, const Entry& b) {
+  const int32_t priority_a = a.sequence->request().priority;
+  const int32_t priority_b = b.sequence->request().priority;
+  return priority_a != priority_b ? priority_a < priority_b : a.arrival < b.arrival;
+}
+
 void Scheduler::Insert(std::unique_ptr<Entry> entry, Queue& queue) {
-  const auto place = std::upper_bound(
-      queue.begin(), queue.end(), entry,
-      [](const std::unique_ptr<Entry>& a, const std::unique_ptr<Entry>& b) { return a->arrival < b->arrival; });
+  const auto place =
+      std::upper_bound(queue.begin(), queue.end(), entry,
+                       [](const std::unique_ptr<Entry>& a, const std::unique_ptr<Entry>& b) { return Before(*a, *b); });
   queue.insert(place, std::move(entry));
 }
 
@@ -137,6 +143,7 @@ std::vector<Scheduler::Room> Scheduler::Rooms() const {
 }
 
 int64_t Scheduler::Reservation(const Sequence& sequence) const {
+  if (config_.reserve_worst_case) return PagesFor(sequence.max_cached_tokens());
   const int64_t known = PagesFor(NumTokens(sequence));
   return known + (PagesFor(sequence.max_cached_tokens()) > known ? 1 : 0);
 }
@@ -164,7 +171,8 @@ void Scheduler::Admit(absl::Time now, Budget& budget) {
   while (!waiting_.empty() && budget.tokens > 0 && num_running() < places) {
     Sequence& sequence = *waiting_.front()->sequence;
     const int64_t num_tokens = ChunkSize(sequence, budget.tokens, budget.score_rows);
-    const int domain = ChooseDomain(rooms, PagesFor(NumTokens(sequence)));
+    const int domain =
+        ChooseDomain(rooms, config_.reserve_worst_case ? Reservation(sequence) : PagesFor(NumTokens(sequence)));
     if (num_tokens == 0 || domain < 0) break;  // none that came later may overtake it
     std::unique_ptr<Entry> entry = std::move(waiting_.front());
     waiting_.pop_front();
@@ -172,7 +180,7 @@ void Scheduler::Admit(absl::Time now, Budget& budget) {
     sequence.owner = domain;
     sequence.pages = PageLease(domains_[static_cast<size_t>(domain)].get());
     CHECK(sequence.pages.Grow(PagesFor(num_tokens)));
-    if (sequence.first_scheduled == absl::InfinitePast()) sequence.first_scheduled = now;
+    if (!sequence.has_run()) sequence.first_scheduled = now;
     Plan(*entry, num_tokens, budget);
     rooms[static_cast<size_t>(domain)].pages -= Reservation(sequence);
     rooms[static_cast<size_t>(domain)].planned_tokens += num_tokens;
@@ -253,10 +261,32 @@ std::vector<Sequence*> Scheduler::All() {
   for (const Queue* queue : {&running_, &waiting_}) {
     for (const auto& entry : *queue) entries.push_back(entry.get());
   }
-  std::sort(entries.begin(), entries.end(), [](const Entry* a, const Entry* b) { return a->arrival < b->arrival; });
+  std::sort(entries.begin(), entries.end(), [](const Entry* a, const Entry* b) { return Before(*a, *b); });
   std::vector<Sequence*> sequences;
   for (const Entry* entry : entries) sequences.push_back(entry->sequence.get());
   return sequences;
+}
+
+std::vector<Sequence*> Scheduler::Overdue(absl::Time now, absl::Time queued_since) {
+  std::vector<Sequence*> overdue;
+  for (const Queue* queue : {&running_, &waiting_}) {
+    for (const auto& entry : *queue) {
+      Sequence* sequence = entry->sequence.get();
+      const bool waits_too_long = !sequence->has_run() && sequence->submitted() < queued_since;
+      if (waits_too_long || sequence->request().deadline <= now) overdue.push_back(sequence);
+    }
+  }
+  return overdue;
+}
+
+Scheduler::Backlog Scheduler::backlog() const {
+  Backlog backlog;
+  for (const auto& entry : waiting_) {
+    if (entry->sequence->has_run()) continue;  // preempted
+    ++backlog.requests;
+    backlog.prompt_tokens += entry->sequence->num_prompt_tokens();
+  }
+  return backlog;
 }
 
 int64_t Scheduler::pages_total() const { return config_.num_kv_domains * config_.pages_per_domain; }

@@ -1,14 +1,17 @@
 // Continuous batching: which tokens of which sequences the next step computes.
 //
-// Rules: sequences that already run come first, decoding ones before prefilling ones, each in order of arrival. A
-// decoding sequence takes one token of the budget, a prefilling one as much of its rest as is left (chunked prefill).
+// Order: lower priority numbers before higher ones, earlier arrivals before later ones of the same priority.
+//
+// Rules: sequences that already run come first, decoding ones before prefilling ones, each in that order. A decoding
+// sequence takes one token of the budget, a prefilling one as much of its rest as is left (chunked prefill).
 // No more sequences run than the budget has tokens: so every decoding sequence advances in every step, and so does the
 // first prefilling one.
-// Waiting sequences are then admitted strictly first come, first served while tokens, pages and places are left; pages
-// are left if all known tokens of those admitted fit, and one page more for each that may outgrow them.
-// When pages run out, the latest arrival in that KV domain gives its pages back and waits at its place in the queue,
-// before all that never ran, to be recomputed, perhaps in another domain; such a step admits nothing. The earliest
-// arrival of all is never preempted, so that every sequence ends.
+// Waiting sequences are then admitted strictly in order while tokens, pages and places are left.
+// With `reserve_worst_case`, pages are left if those admitted could all become as long as they may: none is ever
+// preempted. Without, if all known tokens of those admitted fit, and one page more for each that may outgrow them; when
+// pages run out, the last in order in that KV domain gives its pages back and waits at its place in the queue, to be
+// recomputed, perhaps in another domain; such a step admits nothing. The first in order of all is never preempted, so
+// that every sequence ends unless ever more of a lower priority number arrive.
 //
 // Not thread-safe: belongs to the engine's thread.
 #pragma once
@@ -33,6 +36,7 @@ struct SchedulerConfig {
   int64_t page_size = 16;
   int64_t max_batch_tokens = 2048;
   int64_t max_running_requests = 256;
+  bool reserve_worst_case = false;
   // Score rows are wide ([vocab] logits each): at most so many prompt positions are scored in one step.
   int64_t max_score_rows = 1024;
 };
@@ -64,8 +68,16 @@ class Scheduler {
   void RemoveFinished();
   // Finds a sequence, waiting or running; null if unknown.
   Sequence* Find(const std::string& request_id);
-  // All, in order of arrival; for failing or aborting them.
+  // All, in order; for failing or aborting them.
   std::vector<Sequence*> All();
+  // Those whose deadline has passed, and those that were submitted before `queued_since` and have never run.
+  std::vector<Sequence*> Overdue(absl::Time now, absl::Time queued_since);
+  // Those that have never run.
+  struct Backlog {
+    int64_t requests = 0;
+    int64_t prompt_tokens = 0;
+  };
+  Backlog backlog() const;
 
   bool empty() const { return waiting_.empty() && running_.empty(); }
   int64_t num_running() const { return static_cast<int64_t>(running_.size()); }
@@ -81,7 +93,7 @@ class Scheduler {
     int64_t num_planned = 0;  // tokens in the step under way
     bool running = false;
   };
-  using Queue = std::deque<std::unique_ptr<Entry>>;  // in order of arrival
+  using Queue = std::deque<std::unique_ptr<Entry>>;  // in order
   // What the step under way has left.
   struct Budget {
     int64_t tokens = 0;
@@ -93,13 +105,15 @@ class Scheduler {
     int64_t planned_tokens = 0;
   };
 
+  static bool Before(const Entry& a, const Entry& b);
   static void Insert(std::unique_ptr<Entry> entry, Queue& queue);
   int64_t PagesFor(int64_t num_tokens) const { return (num_tokens + config_.page_size - 1) / config_.page_size; }
   void PlanRunning(Budget& budget);
   bool GrowPages(Entry& entry, int64_t num_tokens);
   void Preempt(Entry& entry);
   void Admit(absl::Time now, Budget& budget);
-  // Pages that the known tokens of a running sequence will take, and one to grow where it may outgrow them.
+  // Pages to keep for a running sequence: all that it may come to need; or those of its known tokens, and one to grow
+  // where it may outgrow them.
   int64_t Reservation(const Sequence& sequence) const;
   std::vector<Room> Rooms() const;
   // The domain for a newcomer of `num_pages`; -1: none has room.

@@ -193,7 +193,7 @@ void Sequence::Send(RequestUpdate update, absl::Time now) {
   update.usage = {.prompt_tokens = static_cast<int32_t>(num_prompt_tokens()),
                   .completion_tokens = static_cast<int32_t>(num_generated()),
                   .cached_tokens = 0};
-  const absl::Time scheduled = first_scheduled == absl::InfinitePast() ? now : first_scheduled;
+  const absl::Time scheduled = has_run() ? first_scheduled : now;
   const bool has_token = num_generated() > 0;
   update.timings = {.queue = scheduled - submitted_,
                     .prefill = (has_token ? first_token_ : now) - scheduled,

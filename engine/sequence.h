@@ -39,6 +39,7 @@ class Sequence {
   int64_t num_computed = 0;  // tokens whose keys and values are in the pages
   PageLease pages;
   absl::Time first_scheduled = absl::InfinitePast();
+  bool has_run() const { return first_scheduled != absl::InfinitePast(); }
 
   // How to draw the token after all of tokens(). Depends on tokens() and the request only, so that a sequence that is
   // computed again after a preemption draws what it would have drawn.

@@ -1,20 +1,30 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "engine/step_link.h"
 #include "kernels/check.h"
+#include "kernels/cpu/spin.h"
 
 namespace switchyard {
 namespace {
 
+constexpr absl::Duration kLastWordsLimit = absl::Seconds(2);
+
 // Rank 0 writes `batch`, then raises `published`; the others write their outputs, then raise `returned`.
-// std::atomic::wait spins briefly and then sleeps, so idle ranks cost nothing.
+// Who waits spins briefly and then sleeps, so idle ranks cost nothing.
 struct SharedSteps {
-  explicit SharedSteps(int num_ranks)
-      : outputs(static_cast<size_t>(num_ranks), absl::StatusOr<StepOutput>(StepOutput())) {}
+  SharedSteps(int num_ranks, std::shared_ptr<SharedLoops> loops)
+      : outputs(static_cast<size_t>(num_ranks), absl::StatusOr<StepOutput>(StepOutput())), loops(std::move(loops)) {}
+
+  // Returns when `value` is no longer `old`.
+  void Wait(const std::atomic<uint64_t>& value, uint64_t old) {
+    WaitWhile(value, old, [this] { return loops != nullptr && loops->Help(); });
+  }
 
   std::shared_ptr<const Batch> batch;
   std::vector<absl::StatusOr<StepOutput>> outputs;
+  const std::shared_ptr<SharedLoops> loops;
   std::atomic<uint64_t> published = 0;
   std::atomic<uint64_t> returned = 0;  // over all steps and ranks
 };
@@ -35,9 +45,13 @@ class SharedStepLink : public StepLink {
   absl::StatusOr<std::vector<StepOutput>> Collect(absl::StatusOr<StepOutput> own) override {
     CHECK_EQ(rank_, 0);
     const uint64_t expected = step_ * (steps_->outputs.size() - 1);
+    if (!own.ok()) {
+      WaitForLastWords(expected);
+      return own.status();
+    }
     uint64_t returned = steps_->returned.load(std::memory_order_acquire);
     while (returned != expected) {
-      steps_->returned.wait(returned, std::memory_order_acquire);
+      steps_->Wait(steps_->returned, returned);
       returned = steps_->returned.load(std::memory_order_acquire);
     }
     steps_->outputs[0] = std::move(own);
@@ -53,7 +67,7 @@ class SharedStepLink : public StepLink {
 
   absl::StatusOr<std::shared_ptr<const Batch>> Next() override {
     CHECK_NE(rank_, 0);
-    steps_->published.wait(step_, std::memory_order_acquire);
+    steps_->Wait(steps_->published, step_);
     ++step_;
     return steps_->batch;
   }
@@ -66,6 +80,14 @@ class SharedStepLink : public StepLink {
   }
 
  private:
+  // The others have been told by the data plane and come back at once, unless one hangs in its own work.
+  void WaitForLastWords(uint64_t expected) const {
+    const absl::Time deadline = absl::Now() + kLastWordsLimit;
+    while (steps_->returned.load(std::memory_order_acquire) != expected && absl::Now() < deadline) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+
   const std::shared_ptr<SharedSteps> steps_;
   const int rank_;
   uint64_t step_ = 0;
@@ -73,8 +95,8 @@ class SharedStepLink : public StepLink {
 
 }  // namespace
 
-std::vector<std::unique_ptr<StepLink>> CreateSharedStepLinks(int num_ranks) {
-  auto steps = std::make_shared<SharedSteps>(num_ranks);
+std::vector<std::unique_ptr<StepLink>> CreateSharedStepLinks(int num_ranks, std::shared_ptr<SharedLoops> loops) {
+  auto steps = std::make_shared<SharedSteps>(num_ranks, std::move(loops));
   std::vector<std::unique_ptr<StepLink>> links;
   for (int rank = 0; rank < num_ranks; ++rank) links.push_back(std::make_unique<SharedStepLink>(steps, rank));
   return links;

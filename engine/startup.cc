@@ -52,6 +52,18 @@ absl::StatusOr<EnginePlan> FitToGpus(EnginePlan plan, const Checkpoint& checkpoi
   return FitToMemory(std::move(plan), checkpoint, *all);
 }
 
+std::unique_ptr<Heartbeat> StartHeartbeat(const LocalRanks& ranks, absl::Duration rank_timeout) {
+  std::vector<Communicator*> communicators;
+  for (const auto* group : {&ranks.data, &ranks.control}) {
+    for (const std::unique_ptr<Communicator>& communicator : *group) communicators.push_back(communicator.get());
+  }
+  const absl::Duration period = std::min(absl::Milliseconds(250), rank_timeout / 4);
+  return std::make_unique<Heartbeat>(ranks.processes.get(), period,
+                                     [communicators = std::move(communicators)](const absl::Status& reason) {
+                                       for (Communicator* communicator : communicators) communicator->Abort(reason);
+                                     });
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> OpenModel(const EngineConfig& config) {
@@ -71,19 +83,30 @@ absl::StatusOr<Startup> PrepareRanks(const EngineConfig& requested, const Startu
     absl::Status status = ListGpus(config.gpus).status();
     if (!status.ok()) return status;
   }
+  std::shared_ptr<SharedLoops> shared_loops;
+  std::function<bool()> meanwhile;
+  if (SharesLoops(config)) {
+    shared_loops = std::make_shared<SharedLoops>(config.num_local_ranks);
+    meanwhile = [shared_loops] { return shared_loops->Help(); };
+  }
   progress({.phase = "connect"});
   absl::StatusOr<LocalRanks> ranks = ConnectRanks({.master_addr = config.launch.master_addr,
                                                    .master_port = config.launch.master_port,
                                                    .num_processes = config.launch.num_processes,
                                                    .process_idx = config.launch.process_idx,
                                                    .num_local_ranks = config.num_local_ranks,
+                                                   .connect_timeout = config.connect_timeout,
                                                    .collective_timeout = config.collective_timeout,
-                                                   .job = JobFingerprint(config, spec)});
+                                                   .process_timeout = config.rank_timeout,
+                                                   .meanwhile = std::move(meanwhile),
+                                                   .job = JobFacts(config, spec)});
   if (!ranks.ok()) return ranks.status();
+  std::unique_ptr<Heartbeat> heart = StartHeartbeat(*ranks, config.rank_timeout);
   absl::StatusOr<EnginePlan> plan = MakeEnginePlan(config, spec, ranks->world_size);
   if (plan.ok() && on_gpus) plan = FitToGpus(*std::move(plan), **checkpoint, *ranks);
   if (!plan.ok()) return plan.status();
-  return Startup{*std::move(checkpoint), *std::move(ranks), *std::move(plan)};
+  plan->shared_loops = std::move(shared_loops);
+  return Startup{*std::move(checkpoint), *std::move(ranks), std::move(heart), *std::move(plan)};
 }
 
 }  // namespace switchyard

@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "engine/engine_config.h"
 #include "engine/engine_plan.h"
+#include "engine/heartbeat.h"
 #include "parallel/launch.h"
 
 namespace switchyard {
@@ -16,6 +17,9 @@ namespace switchyard {
 struct Startup {
   std::unique_ptr<Checkpoint> checkpoint;
   LocalRanks ranks;
+  // Beats from the moment that the processes have met: what follows may take long in one of them. A loss ends every
+  // call of this process's ranks.
+  std::unique_ptr<Heartbeat> heart;
   EnginePlan plan;
 };
 

@@ -1,6 +1,7 @@
 #include "engine/stats_recorder.h"
 
 #include <algorithm>
+#include <vector>
 
 namespace switchyard {
 namespace {
@@ -27,6 +28,7 @@ StatsRecorder::StatsRecorder(const EnginePlan& plan, const DecoderSpec& spec) : 
   stats_.decode_time = Histogram(kRequestBounds);
   stats_.expert_tokens.assign(static_cast<size_t>(spec.num_layers),
                               std::vector<uint64_t>(static_cast<size_t>(spec.num_experts), 0));
+  stats_.straggler_wait_seconds.assign(static_cast<size_t>(plan.world_size), 0);
 }
 
 EngineStats StatsRecorder::Snapshot() const {
@@ -55,6 +57,12 @@ void StatsRecorder::RecordStep(const Batch& batch, const std::vector<StepOutput>
       stats_.expert_tokens[i / num_experts][i % num_experts] += output.expert_tokens[i];
     }
   }
+  const auto in_exchange = [](const StepOutput& output) { return output.dispatch_seconds + output.combine_seconds; };
+  double least = in_exchange(outputs.front());
+  for (const StepOutput& output : outputs) least = std::min(least, in_exchange(output));
+  for (size_t rank = 0; rank < outputs.size(); ++rank) {
+    stats_.straggler_wait_seconds[rank] += in_exchange(outputs[rank]) - least;
+  }
   const StepOutput& own = outputs.front();
   stats_.dispatch_seconds += own.dispatch_seconds;
   stats_.expert_seconds += own.expert_seconds;
@@ -77,7 +85,7 @@ void StatsRecorder::RecordFinished(const Sequence& sequence, absl::Time now) {
   RecordReason(sequence.finish_reason().value());
   const std::lock_guard lock(mu_);
   stats_.e2e_latency.Observe(SecondsBetween(sequence.submitted(), now));
-  if (sequence.first_scheduled == absl::InfinitePast()) return;
+  if (!sequence.has_run()) return;
   stats_.queue_time.Observe(SecondsBetween(sequence.submitted(), sequence.first_scheduled));
   if (sequence.num_generated() == 0) return;
   const double decode_seconds = SecondsBetween(sequence.first_token_time(), sequence.last_token_time());
@@ -106,10 +114,16 @@ void StatsRecorder::RecordReason(FinishReason reason) {
   }
 }
 
+void StatsRecorder::RecordRejected(RejectReason reason) {
+  const std::lock_guard lock(mu_);
+  ++stats_.requests_rejected[static_cast<size_t>(reason)];
+}
+
 void StatsRecorder::SetGauges(const Scheduler& scheduler) {
   const std::lock_guard lock(mu_);
   stats_.num_requests_running = scheduler.num_running();
   stats_.num_requests_waiting = scheduler.num_waiting();
+  stats_.num_tokens_waiting = scheduler.backlog().prompt_tokens;
   stats_.kv_pages_total = scheduler.pages_total();
   stats_.kv_pages_used = scheduler.pages_used();
   stats_.num_preemptions = scheduler.num_preemptions();

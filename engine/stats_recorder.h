@@ -26,6 +26,7 @@ class StatsRecorder {
   void RecordFinished(const Sequence& sequence, absl::Time now);
   // A request that ended before it became a sequence.
   void RecordReason(FinishReason reason);
+  void RecordRejected(RejectReason reason);
   void SetGauges(const Scheduler& scheduler);
 
  private:

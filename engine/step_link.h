@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/batch.h"
+#include "kernels/shared_loops.h"
 #include "parallel/communicator.h"
 
 namespace switchyard {
@@ -30,11 +31,14 @@ class StepLink {
   virtual absl::Status Return(absl::StatusOr<StepOutput> output) = 0;
 };
 
-// Ranks that are threads of this process: the batch itself is shared.
-std::vector<std::unique_ptr<StepLink>> CreateSharedStepLinks(int num_ranks);
+// Ranks that are threads of this process: the batch itself is shared. Those that wait help in `loops`, unless it is
+// null, before they sleep.
+std::vector<std::unique_ptr<StepLink>> CreateSharedStepLinks(int num_ranks,
+                                                             std::shared_ptr<SharedLoops> loops = nullptr);
 
 // Ranks of several processes: batches and outputs travel encoded over `control`, which is borrowed. `max_silence` is to
-// be well below the communicator's own time limit.
+// be well below the communicator's own time limit. Every batch has a number and a hash, which its receiver checks and
+// sends back with its output: INTERNAL where a rank works on another batch than rank 0 has published.
 std::unique_ptr<StepLink> CreateRemoteStepLink(Communicator& control, absl::Duration max_silence);
 
 }  // namespace switchyard

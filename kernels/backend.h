@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/device.h"
 #include "kernels/sampling.h"
+#include "kernels/shared_loops.h"
 #include "kernels/tensor.h"
 #include "kernels/weights.h"
 
@@ -204,6 +205,10 @@ struct CpuBackendOptions {
   bool bf16_activations = false;
   // Activations of products with quantised weights are rounded to 8 bits in groups, and multiplied as integers.
   bool int8_activations = false;
+  // With other CPU backends of this process: each one's waiting threads take part in the others' loops, up to
+  // num_guests of them in this one's.
+  int num_guests = 0;
+  std::shared_ptr<SharedLoops> shared_loops;  // null: none do
 };
 // Chooses instructions at run time (SSE4 to AVX-512).
 std::unique_ptr<Backend> CreateCpuBackend(const CpuBackendOptions& options);

@@ -9,6 +9,8 @@ namespace {
 
 CpuBackendOptions OnOneThread(CpuBackendOptions options) {
   options.num_threads = 1;
+  options.num_guests = 0;
+  options.shared_loops = nullptr;
   return options;
 }
 

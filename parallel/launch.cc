@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "parallel/communicators/gloo.h"
 #include "parallel/communicators/in_process.h"
@@ -37,29 +38,31 @@ absl::Status CheckSpec(const LaunchSpec& spec) {
 struct ProcessRecord {
   int num_processes = 0;
   int num_local_ranks = 0;
-  std::string job;
+  std::vector<std::pair<std::string, std::string>> job;
 };
 
 std::string ProcessKey(int process) { return absl::StrCat("process/", process); }
 std::string FarewellKey(int process) { return absl::StrCat("farewell/", process); }
 
+// A line with both numbers, then two lines for each entry of the job.
 std::string Encode(const ProcessRecord& record) {
-  return absl::StrCat(record.num_processes, " ", record.num_local_ranks, " ", record.job);
+  std::string text = absl::StrCat(record.num_processes, " ", record.num_local_ranks);
+  for (const auto& [name, value] : record.job) absl::StrAppend(&text, "\n", name, "\n", value);
+  return text;
 }
 
 absl::StatusOr<ProcessRecord> Decode(int process, const std::string& text) {
   ProcessRecord record;
-  const size_t first = std::min(text.find(' '), text.size());
-  const size_t second = std::min(text.find(' ', first + 1), text.size());
-  if (second == text.size() || !absl::SimpleAtoi(text.substr(0, first), &record.num_processes) ||
-      !absl::SimpleAtoi(text.substr(first + 1, second - first - 1), &record.num_local_ranks) ||
-      record.num_local_ranks < 1) {
+  const std::vector<std::string> lines = absl::StrSplit(text, '\n');
+  const std::vector<std::string> counts = absl::StrSplit(lines[0], ' ');
+  if (counts.size() != 2 || !absl::SimpleAtoi(counts[0], &record.num_processes) ||
+      !absl::SimpleAtoi(counts[1], &record.num_local_ranks) || record.num_local_ranks < 1 || lines.size() % 2 == 0) {
     return absl::FailedPreconditionError(
         absl::StrCat("process ", process,
                      " announced itself in a form that this version does not know; run the same "
                      "build of switchyard everywhere"));
   }
-  record.job = text.substr(second + 1);
+  for (size_t i = 1; i < lines.size(); i += 2) record.job.emplace_back(lines[i], lines[i + 1]);
   return record;
 }
 
@@ -95,6 +98,29 @@ absl::StatusOr<std::vector<ProcessRecord>> Collect(const LaunchSpec& spec, KeyVa
       absl::StrJoin(missing, ", RANK "), "; look at their logs, and that they reach this address"));
 }
 
+// "--page-size is 16 in process 0 and 32 in process 1; ...", of all that differs. Versions differ in what they list.
+std::string DescribeDifferences(const ProcessRecord& first, const ProcessRecord& other, size_t other_process) {
+  const auto value_in = [](const ProcessRecord& record, const std::string& name) -> std::string {
+    for (const auto& [key, value] : record.job) {
+      if (key == name) return absl::StrCat("\"", value, "\"");
+    }
+    return "unknown";
+  };
+  std::vector<std::string> differences;
+  const auto compare = [&](const std::string& name) {
+    const std::string theirs = value_in(first, name);
+    const std::string ours = value_in(other, name);
+    if (theirs == ours) return;
+    differences.push_back(
+        absl::StrCat(name, " is ", theirs, " in process 0 and ", ours, " in process ", other_process));
+  };
+  for (const auto& [name, value] : first.job) compare(name);
+  for (const auto& [name, value] : other.job) {
+    if (value_in(first, name) == "unknown") compare(name);
+  }
+  return absl::StrJoin(differences, "; ");
+}
+
 absl::Status CheckAgreement(const LaunchSpec& spec, const std::vector<ProcessRecord>& records) {
   for (size_t process = 0; process < records.size(); ++process) {
     if (records[process].num_processes != spec.num_processes) {
@@ -103,9 +129,8 @@ absl::Status CheckAgreement(const LaunchSpec& spec, const std::vector<ProcessRec
                                                         " has ", records[process].num_processes));
     }
     if (records[process].job != records[0].job) {
-      return absl::FailedPreconditionError(absl::StrCat("processes disagree about what to serve: process 0 has \"",
-                                                        records[0].job, "\", process ", process, " has \"",
-                                                        records[process].job, "\""));
+      return absl::FailedPreconditionError(absl::StrCat("processes disagree about what to serve: ",
+                                                        DescribeDifferences(records[0], records[process], process)));
     }
   }
   return absl::OkStatus();
@@ -142,6 +167,19 @@ absl::Status ConnectLocalRanks(const LaunchSpec& spec, const std::string& bind_a
   return absl::OkStatus();
 }
 
+// "process 1 (rank 1)", "process 1 (ranks 2 to 3)".
+std::vector<std::string> NamesOfProcesses(const std::vector<ProcessRecord>& records) {
+  std::vector<std::string> names;
+  int first_rank = 0;
+  for (size_t process = 0; process < records.size(); ++process) {
+    const int end = first_rank + records[process].num_local_ranks;
+    names.push_back(absl::StrCat("process ", process, end - first_rank == 1 ? " (rank " : " (ranks ", first_rank,
+                                 end - first_rank == 1 ? "" : absl::StrCat(" to ", end - 1), ")"));
+    first_rank = end;
+  }
+  return names;
+}
+
 absl::StatusOr<LocalRanks> ConnectThrough(const LaunchSpec& spec, RendezvousClient& client, absl::Time deadline) {
   absl::Status status = Announce(spec, client);
   if (!status.ok()) return status;
@@ -149,13 +187,24 @@ absl::StatusOr<LocalRanks> ConnectThrough(const LaunchSpec& spec, RendezvousClie
   if (!records.ok()) return records.status();
   status = CheckAgreement(spec, *records);
   if (!status.ok()) return status;
-  LocalRanks ranks{.first_rank = 0, .world_size = 0, .data = {}, .control = {}};
+  LocalRanks ranks{.first_rank = 0, .world_size = 0, .data = {}, .control = {}, .processes = nullptr};
   for (int process = 0; process < spec.num_processes; ++process) {
     if (process < spec.process_idx) ranks.first_rank += (*records)[process].num_local_ranks;
     ranks.world_size += (*records)[process].num_local_ranks;
   }
   status = ConnectLocalRanks(spec, client.local_address(), deadline, client, ranks);
   if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<Communicator>> processes =
+      CreateGlooCommunicator({.rank = spec.process_idx,
+                              .size = spec.num_processes,
+                              .group = "processes",
+                              .bind_address = client.local_address(),
+                              .names = NamesOfProcesses(*records),
+                              .connect_timeout = std::max(deadline - absl::Now(), absl::Seconds(1)),
+                              .collective_timeout = spec.process_timeout},
+                             client);
+  if (!processes.ok()) return processes.status();
+  ranks.processes = *std::move(processes);
   return ranks;
 }
 
@@ -177,10 +226,12 @@ absl::StatusOr<LocalRanks> ConnectRanks(const LaunchSpec& spec) {
   absl::Status status = CheckSpec(spec);
   if (!status.ok()) return status;
   if (spec.num_processes == 1) {
-    return LocalRanks{.first_rank = 0,
-                      .world_size = spec.num_local_ranks,
-                      .data = CreateInProcessCommunicators(spec.num_local_ranks, spec.collective_timeout),
-                      .control = CreateInProcessCommunicators(spec.num_local_ranks, spec.collective_timeout)};
+    return LocalRanks{
+        .first_rank = 0,
+        .world_size = spec.num_local_ranks,
+        .data = CreateInProcessCommunicators(spec.num_local_ranks, spec.collective_timeout, spec.meanwhile),
+        .control = CreateInProcessCommunicators(spec.num_local_ranks, spec.collective_timeout),
+        .processes = nullptr};
   }
   const absl::Time deadline = absl::Now() + spec.connect_timeout;
   std::unique_ptr<RendezvousServer> server;

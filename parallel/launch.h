@@ -1,8 +1,10 @@
 // How the processes of one server find each other: torchrun's convention.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -22,7 +24,11 @@ struct LaunchSpec {
   absl::Duration collective_timeout = absl::Seconds(60);  // for one collective
   // For one collective of the control communicators: their ranks may still be loading.
   absl::Duration control_timeout = absl::Hours(1);
-  std::string job;  // a fingerprint of what must agree (model, attention, ...); a mismatch is refused, both shown
+  absl::Duration process_timeout = absl::Seconds(10);  // for a sign of life of a process; see LocalRanks::processes
+  // With one process: what ranks that wait for the data plane do meanwhile, see CreateInProcessCommunicators.
+  std::function<bool()> meanwhile;
+  // What must agree between processes, by name: {"--page-size", "16"}. Neither holds a line break.
+  std::vector<std::pair<std::string, std::string>> job;
 };
 
 // The ranks of this process: a communicator for the data plane and one for control messages, each per local rank.
@@ -31,12 +37,14 @@ struct LocalRanks {
   int world_size = 1;
   std::vector<std::unique_ptr<Communicator>> data;     // [num_local_ranks]
   std::vector<std::unique_ptr<Communicator>> control;  // [num_local_ranks], across the same ranks
+  // Across processes instead of ranks, for signs of life; null where there is one process.
+  std::unique_ptr<Communicator> processes;
 };
 
 // Shared memory when there is one process, else Gloo over TCP after a rendezvous at master_addr:master_port, where
 // process 0 listens. Blocks until all are connected. Each process receives its peers' connections at the local address
 // by which it reaches the master, so a master at 127.0.0.1 keeps all traffic on the loopback interface.
-// DEADLINE_EXCEEDED names the processes that are missing; FAILED_PRECONDITION shows both `job`s that differ, or the
+// DEADLINE_EXCEEDED names the processes that are missing; FAILED_PRECONDITION shows both values of what differs, or the
 // process number that two processes have; INVALID_ARGUMENT the number in `spec` that cannot be.
 absl::StatusOr<LocalRanks> ConnectRanks(const LaunchSpec& spec);
 

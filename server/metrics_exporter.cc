@@ -3,7 +3,6 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
-#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -67,23 +66,12 @@ class Families {
   std::vector<MetricFamily> families_;
 };
 
-// In bits: log2(experts) when all are used alike, 0 when one takes every token.
-double Entropy(const std::vector<uint64_t>& tokens) {
-  double total = 0;
-  for (uint64_t count : tokens) total += static_cast<double>(count);
-  double entropy = 0;
-  for (uint64_t count : tokens) {
-    if (count == 0) continue;
-    const double share = static_cast<double>(count) / total;
-    entropy -= share * std::log2(share);
-  }
-  return entropy;
-}
-
 void AddRequests(const EngineStats& stats, Families& out) {
   out.Gauge("num_requests_running", "Requests being generated.", static_cast<double>(stats.num_requests_running));
   out.Gauge("num_requests_waiting", "Requests waiting to be scheduled.",
             static_cast<double>(stats.num_requests_waiting));
+  out.Gauge("num_tokens_waiting", "Prompt tokens of requests that have not begun.",
+            static_cast<double>(stats.num_tokens_waiting));
   out.Gauge("kv_cache_usage_perc", "KV pages in use, of all ranks; 1 is all of them.",
             stats.kv_pages_total == 0
                 ? 0.0
@@ -101,6 +89,12 @@ void AddRequests(const EngineStats& stats, Families& out) {
   out.Counter(finished, help, static_cast<double>(stats.requests_length), {{"finished_reason", "length"}});
   out.Counter(finished, help, static_cast<double>(stats.requests_abort), {{"finished_reason", "abort"}});
   out.Counter(finished, help, static_cast<double>(stats.requests_error), {{"finished_reason", "error"}});
+  for (size_t i = 0; i < kNumRejectReasons; ++i) {
+    out.Counter("requests_rejected_total", "Requests turned away before they ran, by reason.",
+                static_cast<double>(stats.requests_rejected[i]), {{"reason", Name(static_cast<RejectReason>(i))}});
+  }
+  out.Counter("rank_restarts_total", "Times that the ranks were built anew after one was lost.",
+              static_cast<double>(stats.num_rank_restarts));
 }
 
 void AddLatencies(const EngineStats& stats, Families& out) {
@@ -116,18 +110,17 @@ void AddLatencies(const EngineStats& stats, Families& out) {
 }
 
 void AddExperts(const EngineStats& stats, bool per_expert, Families& out) {
-  double dead = 0;
-  for (const std::vector<uint64_t>& layer : stats.expert_tokens) {
-    for (uint64_t tokens : layer) dead += tokens == 0 ? 1 : 0;
-  }
-  out.Gauge("moe_dead_experts", "Experts, over all layers, that no token was routed to since start.", dead);
+  int64_t dead = 0;
+  for (const std::vector<uint64_t>& layer : stats.expert_tokens) dead += NumDeadExperts(layer);
+  out.Gauge("moe_dead_experts", "Experts, over all layers, that no token was routed to since start.",
+            static_cast<double>(dead));
   for (size_t layer = 0; layer < stats.rank_load_max_over_mean.size(); ++layer) {
     out.Gauge("moe_rank_load_max_over_mean", "Routed tokens of the busiest rank over the mean, since start.",
               stats.rank_load_max_over_mean[layer], {{"layer", std::to_string(layer)}});
   }
   for (size_t layer = 0; layer < stats.expert_tokens.size(); ++layer) {
     out.Gauge("moe_routing_entropy", "Entropy in bits of the tokens' distribution over experts, since start.",
-              Entropy(stats.expert_tokens[layer]), {{"layer", std::to_string(layer)}});
+              RoutingEntropy(stats.expert_tokens[layer]), {{"layer", std::to_string(layer)}});
   }
   for (size_t layer = 0; per_expert && layer < stats.expert_tokens.size(); ++layer) {
     for (size_t expert = 0; expert < stats.expert_tokens[layer].size(); ++expert) {
@@ -135,6 +128,11 @@ void AddExperts(const EngineStats& stats, bool per_expert, Families& out) {
                   static_cast<double>(stats.expert_tokens[layer][expert]),
                   {{"layer", std::to_string(layer)}, {"expert", std::to_string(expert)}});
     }
+  }
+  for (size_t rank = 0; rank < stats.straggler_wait_seconds.size(); ++rank) {
+    out.Counter("moe_straggler_wait_seconds",
+                "Time that a rank was in dispatch and combine beyond the rank that was there the least.",
+                stats.straggler_wait_seconds[rank], {{"rank", std::to_string(rank)}});
   }
   out.Counter("moe_dispatch_seconds", "Time that rank 0 spent in dispatch.", stats.dispatch_seconds);
   out.Counter("moe_expert_seconds", "Time that rank 0 spent in its experts.", stats.expert_seconds);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "engine/retry_after.h"
 
 namespace switchyard {
 namespace {
@@ -49,12 +50,14 @@ bool RequestScope::Authorize(absl::string_view authorization) {
   return allowed;
 }
 
-std::optional<KeyRefusal> RequestScope::Admit(const GenerationFacts& facts) {
+absl::Status RequestScope::Admit(const GenerationFacts& facts) {
   absl::MutexLock lock(&mu_);
   if (account_ != nullptr) {
     KeyRefusal refusal;
     ticket_ = account_->Admit(facts.prompt_tokens, &refusal);
-    if (ticket_ == nullptr) return refusal;
+    if (ticket_ == nullptr) {
+      return WithRetryAfter(absl::ResourceExhaustedError(refusal.message), refusal.retry_after_seconds);
+    }
   }
   admitted_ = absl::Now();
   prompt_tokens_ = facts.prompt_tokens;
@@ -63,7 +66,7 @@ std::optional<KeyRefusal> RequestScope::Admit(const GenerationFacts& facts) {
     span_name_ = absl::StrCat(facts.operation, " ", facts.model);
     attributes_ = RequestAttributes(facts);
   }
-  return std::nullopt;
+  return absl::OkStatus();
 }
 
 void RequestScope::OnUpdate(size_t choice, const RequestUpdate& update) {

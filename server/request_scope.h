@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -36,9 +37,9 @@ class RequestScope {
   // False: there are keys, and `authorization` has none of them.
   bool Authorize(absl::string_view authorization);
 
-  // Before the request goes to the engine. Why it must wait, if its key is over a limit; else the key pays for the
-  // prompt, and for the request until this scope ends.
-  std::optional<KeyRefusal> Admit(const GenerationFacts& facts);
+  // Before the request goes to the engine. RESOURCE_EXHAUSTED, with the numbers and WithRetryAfter, if its key is over
+  // a limit; else the key pays for the prompt, and for the request until this scope ends.
+  absl::Status Admit(const GenerationFacts& facts);
   // From the engine's thread, with every update of every choice: the key pays for the tokens.
   void OnUpdate(size_t choice, const RequestUpdate& update);
 

@@ -1,8 +1,10 @@
 // What `switchyard --version`, GetModelInfo and /version say.
 #pragma once
 
+#include "engine/version.h"
+
 namespace switchyard {
 
-inline constexpr char kServerVersion[] = "0.1.0";
+inline constexpr const char* kServerVersion = kVersion;
 
 }  // namespace switchyard

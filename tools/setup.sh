@@ -9,9 +9,9 @@ packages=(
   libbenchmark-dev libgmock-dev libgtest-dev
   curl python3 python3-venv
 )
-# Continuous integration formats, lints and fuzzes as well.
+# Continuous integration formats, lints and fuzzes as well, and tries what deploy/ ships.
 if [ "${1:-}" = --ci ]; then
-  packages+=(clang clang-format clang-tidy libclang-rt-dev)
+  packages+=(clang clang-format clang-tidy libclang-rt-dev prometheus systemd)
 fi
 
 missing=()

@@ -98,7 +98,9 @@ class Planner {
     attention_output.column_end = q_end;
     plan.attention_output = Stacked({attention_output}, quantize_.attention);
     plan.post_attention_norm = Norm(find(WeightRole::kPostAttentionNorm));
-    plan.router = Stacked({Whole(find(WeightRole::kRouter))}, {});
+    // A few rows, on which the choice of experts hangs. Some exports of bitsandbytes quantise them with all else; they
+    // are dequantised once, as that library does for each product.
+    plan.router = Counted(DenseStack(Whole(find(WeightRole::kRouter))));
     for (const int expert : shard_.experts) {
       plan.experts.push_back({.gate_up = Stack({Whole(weights_.Find(WeightRole::kExpertGate, layer, expert)),
                                                 Whole(weights_.Find(WeightRole::kExpertUp, layer, expert))},
@@ -113,7 +115,9 @@ class Planner {
   }
 
   StackedSlices Stacked(std::vector<TensorSlice> slices, const QuantizationRecipe& recipe) {
-    StackedSlices stacked = Stack(std::move(slices), recipe, fallbacks_);
+    return Counted(Stack(std::move(slices), recipe, fallbacks_));
+  }
+  StackedSlices Counted(StackedSlices stacked) {
     bytes_read_ += stacked.bytes_read();
     return stacked;
   }

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/checkpoint/safetensors.h"
+#include "kernels/quantization/quantized_tensor.h"
 
 namespace switchyard {
 namespace {
@@ -33,6 +34,10 @@ Form FormOf(const TensorSlice& slice, const QuantizationRecipe& recipe) {
       return {.dense_because = absl::StrCat("a rank's columns, ", slice.column_begin, " to ", slice.column_end,
                                             ", are not whole groups of ", form.group_size)};
     }
+    // As SliceColumns leaves it.
+    form.double_quantized = form.double_quantized &&
+                            NestedScalesFit(form.NumGroups(slice.tensor->columns()),
+                                            slice.column_begin / form.group_size, form.NumGroups(slice.column_end));
   }
   const absl::Status valid = ValidateQuantization(form, slice.num_columns());
   if (!valid.ok()) return {.dense_because = std::string(valid.message())};
@@ -104,6 +109,12 @@ StackedSlices Stack(std::vector<TensorSlice> slices, const QuantizationRecipe& r
   }
   if (!stacked.quantization.is_dense()) stacked.recipe = recipe;
   if (!dense_because.empty()) MakeDense(stacked, dense_because, fallbacks);
+  MarkReads(stacked);
+  return stacked;
+}
+
+StackedSlices DenseStack(const TensorSlice& slice) {
+  StackedSlices stacked{.slices = {slice}, .dtype = slice.tensor->dtype};
   MarkReads(stacked);
   return stacked;
 }

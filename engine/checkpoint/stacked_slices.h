@@ -65,6 +65,9 @@ class DenseFallbacks {
 // there is no such form, because columns cannot be divided or slices differ, the weight is dense.
 StackedSlices Stack(std::vector<TensorSlice> slices, const QuantizationRecipe& recipe, DenseFallbacks& fallbacks);
 
+// One slice as a dense weight, without a word about it; a quantised tensor is dequantised.
+StackedSlices DenseStack(const TensorSlice& slice);
+
 // The form that weights of forms `a` and `b` can both have: either, in groups of 64 where their groups differ; none if
 // they differ otherwise.
 std::optional<Quantization> CommonForm(const Quantization& a, const Quantization& b);

@@ -9,8 +9,8 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h, which includes this file once for each instruction set.
-#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/exp-inl.h"
 #include "kernels/cpu/kv_elements-inl.h"
 #include "kernels/cpu/vector_util-inl.h"
 
@@ -42,6 +42,15 @@ struct RowPointers {
         row[p - begin] = rows.Elements<Element>(index);
         if constexpr (kHasScales) scale[p - begin] = rows.scale(index) * kElementUnit<Element>;
       }
+    }
+  }
+
+  // Brings the first rows on their way from memory: pages lie apart, where no hardware looks ahead.
+  void Prefetch(size_t num_rows, size_t head_dim) const {
+    constexpr size_t kLineBytes = 64;
+    for (size_t j = 0; j < num_rows; ++j) {
+      const auto* bytes = reinterpret_cast<const char*>(row[j]);
+      for (size_t b = 0; b < head_dim * sizeof(Element); b += kLineBytes) __builtin_prefetch(bytes + b);
     }
   }
 
@@ -136,12 +145,19 @@ void AttendQueries(const AttentionTask& task, const float* q, float* out, const 
   float keep[kQueries];
   std::fill_n(largest, kQueries, -std::numeric_limits<float>::infinity());
   std::fill_n(out, kUsed * task.head_dim, 0.0f);
-  RowPointers<Element> rows;
+  const auto end_of = [&](int64_t begin) { return std::min(task.last + 1, begin + kBlock); };
+  RowPointers<Element> key_rows, value_rows;
+  key_rows.Set(keys, task, task.first, end_of(task.first));
   for (int64_t begin = task.first; begin <= task.last; begin += kBlock) {
-    const int64_t end = std::min(task.last + 1, begin + kBlock);
+    const int64_t end = end_of(begin);
     const auto num_keys = static_cast<size_t>(end - begin);
-    rows.Set(keys, task, begin, end);
-    Score<kUsed>(q, rows, num_keys, task.head_dim, weights);
+    value_rows.Set(values, task, begin, end);
+    value_rows.Prefetch(num_keys, task.head_dim);
+    Score<kUsed>(q, key_rows, num_keys, task.head_dim, weights);
+    if (end <= task.last) {
+      key_rows.Set(keys, task, end, end_of(end));
+      key_rows.Prefetch(static_cast<size_t>(end_of(end) - end), task.head_dim);
+    }
 
     float new_largest[kQueries];
     std::copy_n(largest, kQueries, new_largest);
@@ -158,15 +174,14 @@ void AttendQueries(const AttentionTask& task, const float* q, float* out, const 
     }
     float* flat = &weights[0][0];
     for (size_t x = 0; x < num_keys * kQueries; x += lanes) {
-      hn::StoreU(hn::Exp(d, hn::LoadU(d, flat + x)), d, flat + x);
+      hn::StoreU(ExpOrNaN(d, hn::LoadU(d, flat + x)), d, flat + x);
     }
     for (size_t i = 0; i < kUsed; ++i) {
       float sum = 0;
       for (size_t j = 0; j < num_keys; ++j) sum += weights[j][i];
       total[i] = total[i] * keep[i] + sum;
     }
-    rows.Set(values, task, begin, end);
-    Mix<kUsed>(weights, keep, rows, num_keys, task.head_dim, out);
+    Mix<kUsed>(weights, keep, value_rows, num_keys, task.head_dim, out);
   }
   for (size_t i = 0; i < kUsed; ++i) {
     const float inverse = 1.0f / total[i];

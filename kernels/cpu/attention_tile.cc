@@ -8,8 +8,8 @@
 #define HWY_TARGET_INCLUDE "kernels/cpu/attention_tile.cc"
 #include "hwy/foreach_target.h"
 // After foreach_target.h, which includes this file once for each instruction set.
-#include "hwy/contrib/math/math-inl.h"
 #include "hwy/highway.h"
+#include "kernels/cpu/exp-inl.h"
 #include "kernels/cpu/kv_elements-inl.h"
 #include "kernels/cpu/vector_util-inl.h"
 
@@ -164,7 +164,8 @@ Seen SeenBy(const AttentionTile& tile, int64_t row, int64_t block_begin, int64_t
   return begin < end ? Seen{begin, end} : Seen{0, 0};
 }
 
-// Scores to weights in place, and what the row's former sums are worth now. Unseen keys get weight 0.
+// Scores to weights in place, and what the row's former sums are worth now. Unseen keys get weight 0. A score that is
+// NaN makes `total` NaN, and with it all that the row still becomes.
 void WeighRow(const Seen& seen, float scale, float* HWY_RESTRICT scores, float* HWY_RESTRICT largest,
               float* HWY_RESTRICT total, float* HWY_RESTRICT keep) {
   const Floats d;
@@ -187,11 +188,11 @@ void WeighRow(const Seen& seen, float scale, float* HWY_RESTRICT scores, float* 
   highest = hn::MaxOfLanes(d, highest);
   Vector sum = hn::Zero(d);
   for (int64_t j = 0; j < kTileKeys; j += lanes) {
-    const Vector weight = hn::Exp(d, hn::Sub(hn::LoadU(d, scores + j), highest));
+    const Vector weight = ExpOrNaN(d, hn::Sub(hn::LoadU(d, scores + j), highest));
     hn::StoreU(weight, d, scores + j);
     sum = hn::Add(sum, weight);
   }
-  *keep = hn::GetLane(hn::Exp(d, hn::Sub(hn::Set(d, *largest), highest)));
+  *keep = hn::GetLane(ExpOrNaN(d, hn::Sub(hn::Set(d, *largest), highest)));
   *largest = hn::GetLane(highest);
   *total = *total * *keep + hn::GetLane(hn::SumOfLanes(d, sum));
 }

@@ -14,7 +14,7 @@ constexpr int64_t kColumns = OneDnnGemm::kPanelColumns;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Bf16Gemm>> Bf16Gemm::Create(ThreadPool& pool) {
-  absl::StatusOr<std::unique_ptr<OneDnnGemm>> gemm = OneDnnGemm::Create(pool.num_threads());
+  absl::StatusOr<std::unique_ptr<OneDnnGemm>> gemm = OneDnnGemm::Create(pool.max_workers());
   if (!gemm.ok()) return gemm.status();
   return std::unique_ptr<Bf16Gemm>(new Bf16Gemm(pool, *std::move(gemm)));
 }

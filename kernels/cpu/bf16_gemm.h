@@ -61,7 +61,7 @@ class Bf16Gemm {
   };
 
   Bf16Gemm(ThreadPool& pool, std::unique_ptr<OneDnnGemm> gemm)
-      : pool_(pool), gemm_(std::move(gemm)), workspaces_(pool.num_threads()) {}
+      : pool_(pool), gemm_(std::move(gemm)), workspaces_(pool.max_workers()) {}
   static int64_t RoundUp(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
   static void RoundRow(const float* row, int64_t columns, int64_t depth, uint16_t* out);
   void MultiplyPanel(const Product& product, int64_t panel, int worker);

@@ -16,7 +16,7 @@ void Bf16Products::Run(std::span<const RowProduct> products, RowSource source, f
   const auto rows_of = [&](size_t i) {
     return rounded + Bf16Gemm::RoundedSize(block_begin_[i] * Bf16Gemm::kBlockRows, columns);
   };
-  pool_.ParallelFor(block_begin_.back(), pool_.Grain(block_begin_.back(), 1), [&](int64_t begin, int64_t end) {
+  pool_.ParallelFor(block_begin_.back(), 1, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const auto owner = static_cast<size_t>(std::upper_bound(block_begin_.begin(), block_begin_.end(), block) -
                                              block_begin_.begin() - 1);

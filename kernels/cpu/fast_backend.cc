@@ -16,7 +16,8 @@
 namespace switchyard {
 
 FastBackend::FastBackend(const CpuBackendOptions& options)
-    : pool_(options.num_threads),
+    : pool_(ThreadPoolOptions{
+          .num_threads = options.num_threads, .num_guests = options.num_guests, .shared_loops = options.shared_loops}),
       products_(pool_, {.bf16_activations = options.bf16_activations, .int8_activations = options.int8_activations}),
       attention_(pool_),
       experts_(pool_, products_) {}
@@ -27,9 +28,9 @@ std::string FastBackend::Description() const {
                       products_.note());
 }
 
-int64_t FastBackend::RowGrain(int64_t rows, int64_t row_elements) const {
-  constexpr int64_t kRangeElements = 16384;
-  return pool_.Grain(rows, std::max<int64_t>(1, kRangeElements / std::max<int64_t>(1, row_elements)));
+int64_t FastBackend::SmallestRange(int64_t row_elements) {
+  constexpr int64_t kRangeElements = 4096;
+  return std::max<int64_t>(1, kRangeElements / std::max<int64_t>(1, row_elements));
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> FastBackend::CreateMatrix(const MatrixSpec& spec) {
@@ -53,7 +54,7 @@ void FastBackend::EmbedTokens(const Matrix& table, ConstTensorView ids, TensorVi
 void FastBackend::RmsNorm(ConstTensorView x, ConstTensorView weight, float eps, TensorView out) {
   CheckRmsNorm(x, weight, out);
   const int64_t hidden = x.row_elements();
-  pool_.ParallelFor(x.dim(0), RowGrain(x.dim(0), hidden), [&](int64_t begin, int64_t end) {
+  pool_.ParallelFor(x.dim(0), SmallestRange(hidden), [&](int64_t begin, int64_t end) {
     RmsNormRows(x.As<float>().data() + begin * hidden, weight.As<float>().data(), eps, end - begin, hidden,
                 out.As<float>().data() + begin * hidden);
   });
@@ -64,7 +65,7 @@ void FastBackend::AddRmsNorm(ConstTensorView delta, ConstTensorView weight, floa
   CheckAdd(delta, residual);
   CheckRmsNorm(residual, weight, out);
   const int64_t hidden = residual.row_elements();
-  pool_.ParallelFor(residual.dim(0), RowGrain(residual.dim(0), hidden), [&](int64_t begin, int64_t end) {
+  pool_.ParallelFor(residual.dim(0), SmallestRange(hidden), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       float* sum = residual.As<float>().data() + row * hidden;
       AddScaled(delta.As<float>().data() + row * hidden, 1.0f, hidden, sum);
@@ -93,7 +94,7 @@ void FastBackend::RopeAppendKv(const AttentionSpec& attention, const RopeSpec& r
                       q_out.As<float>().data(),
                       KvRows(pages.k, pages.k_scales, index.page_table),
                       KvRows(pages.v, pages.v_scales, index.page_table)};
-  pool_.ParallelFor(qkv.dim(0), RowGrain(qkv.dim(0), qkv.row_elements()),
+  pool_.ParallelFor(qkv.dim(0), SmallestRange(qkv.row_elements()),
                     [&](int64_t begin, int64_t end) { RopeAppendTokens(task, begin, end); });
 }
 
@@ -113,10 +114,13 @@ void FastBackend::Route(const RouterSpec& spec, ConstTensorView x, const Matrix&
   products_.RunFloat32(
       {&product, tokens == 0 ? size_t{0} : size_t{1}}, [&](int64_t row) { return source + row * x.row_elements(); },
       logits);
-  for (int64_t t = 0; t < tokens; ++t) {
-    SelectExperts(spec, logits + t * spec.num_experts, out.experts.As<int32_t>().data() + t * spec.top_k,
-                  out.weights.As<float>().data() + t * spec.top_k);
-  }
+  constexpr int64_t kElementsOfChoice = 16;  // choosing costs as much as streaming so many elements for each logit
+  pool_.ParallelFor(tokens, SmallestRange(kElementsOfChoice * spec.num_experts), [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      SelectExperts(spec, logits + t * spec.num_experts, out.experts.As<int32_t>().data() + t * spec.top_k,
+                    out.weights.As<float>().data() + t * spec.top_k);
+    }
+  });
   CountAndMaskExperts(spec, tokens, num_valid, out);
 }
 
@@ -130,7 +134,7 @@ void FastBackend::SumRows(ConstTensorView src, ConstTensorView begin, ConstTenso
   const int64_t width = dst.row_elements();
   const std::span<const int32_t> first = begin.As<int32_t>();
   const std::span<const int32_t> rows = index.As<int32_t>();
-  pool_.ParallelFor(dst.dim(0), RowGrain(dst.dim(0), width), [&](int64_t row_begin, int64_t row_end) {
+  pool_.ParallelFor(dst.dim(0), SmallestRange(width), [&](int64_t row_begin, int64_t row_end) {
     for (int64_t t = row_begin; t < row_end; ++t) {
       float* sum = dst.As<float>().data() + t * width;
       std::fill_n(sum, width, 0.0f);
@@ -144,7 +148,7 @@ void FastBackend::SumRows(ConstTensorView src, ConstTensorView begin, ConstTenso
 
 void FastBackend::Add(ConstTensorView x, TensorView acc) {
   CheckAdd(x, acc);
-  pool_.ParallelFor(acc.num_elements(), RowGrain(acc.num_elements(), 1), [&](int64_t begin, int64_t end) {
+  pool_.ParallelFor(acc.num_elements(), SmallestRange(1), [&](int64_t begin, int64_t end) {
     AddScaled(x.As<float>().data() + begin, 1.0f, end - begin, acc.As<float>().data() + begin);
   });
 }

@@ -47,8 +47,8 @@ class FastBackend final : public ReferenceBackend {
   std::vector<ScoredToken> Score(ConstTensorView logits, std::span<const ScoringRow> rows) override;
 
  private:
-  // Elements worth a range of their own: waking a thread costs about as much as streaming these.
-  int64_t RowGrain(int64_t rows, int64_t row_elements) const;
+  // Rows of so many elements worth a range of their own: another thread's taking part costs about as much.
+  static int64_t SmallestRange(int64_t row_elements);
 
   ThreadPool pool_;
   RowProducts products_;

@@ -39,7 +39,7 @@ void GroupedExperts::Run(const PackedExpertWeights& experts, const ExpertArgs& a
       down);
 
   const float* weights = args.weights.As<float>().data();
-  pool_.ParallelFor(n, pool_.Grain(n, 8), [&](int64_t begin, int64_t end) {
+  pool_.ParallelFor(n, 8, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       float* out = args.out.As<float>().data() + row * hidden;
       std::fill_n(out, hidden, 0.0f);

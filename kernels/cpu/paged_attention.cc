@@ -44,9 +44,8 @@ void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIn
   std::fill(out.As<float>().begin() + num_used * num_heads * head_dim, out.As<float>().end(), 0.0f);
   const int64_t count = static_cast<int64_t>(spans_.size()) * num_kv_heads;
   // Contexts differ in length: small ranges, unless the contexts are so short that a token is next to nothing.
-  const int64_t smallest = std::max<int64_t>(1, 16384 / (std::max<int64_t>(1, index.max_context) * head_dim));
-  const int64_t grain = std::min<int64_t>(smallest, pool_.Grain(count, 1));
-  pool_.ParallelForWorkers(count, grain, [&](int worker, int64_t begin, int64_t end) {
+  const int64_t smallest = std::max<int64_t>(1, 4096 / (std::max<int64_t>(1, index.max_context) * head_dim));
+  pool_.ParallelForWorkers(count, smallest, [&](int worker, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       // The last tokens of a sequence see most: first, so that no thread is left with them at the end.
       const Span span = spans_[spans_.size() - 1 - i / num_kv_heads];

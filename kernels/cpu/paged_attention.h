@@ -13,7 +13,7 @@ namespace switchyard {
 class PagedAttentionRunner {
  public:
   // `pool` outlives this.
-  explicit PagedAttentionRunner(ThreadPool& pool) : pool_(pool), scratch_(pool.num_threads()) {}
+  explicit PagedAttentionRunner(ThreadPool& pool) : pool_(pool), scratch_(pool.max_workers()) {}
 
   // See Backend::PagedAttention. Work is divided over tiles and KV heads together. A token's result may differ in the
   // last bits with the number of its neighbours, as their tiles order the sums differently.

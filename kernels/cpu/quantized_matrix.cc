@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cpu/code_packing.h"
 #include "kernels/cpu/float_convert.h"
 #include "kernels/cpu/host_memory.h"
 #include "kernels/cpu/host_weights.h"
@@ -26,6 +27,16 @@ uint32_t SpreadNibbles(uint32_t value) {
 
 // 8 codes of 4 bits in a file's order to a slice's.
 uint32_t ToSliceOrder(uint32_t codes) { return SpreadNibbles(codes & 0xFFFFu) | SpreadNibbles(codes >> 16) << 4; }
+
+// Codes [row_bytes] of one row to its place in each slice; `slices` begins at that in the first.
+void PackCodeRow(const uint8_t* codes, int64_t row_bytes, bool has_nibbles, uint8_t* slices) {
+  for (int64_t i = 0; i < row_bytes; i += kRowSliceBytes, slices += QuantizedMatrix::kSliceBytes) {
+    uint32_t slice = 0;
+    std::memcpy(&slice, codes + i, static_cast<size_t>(std::min(kRowSliceBytes, row_bytes - i)));
+    if (has_nibbles) slice = ToSliceOrder(slice);
+    std::memcpy(slices, &slice, sizeof(slice));
+  }
+}
 
 }  // namespace
 
@@ -60,16 +71,21 @@ absl::StatusOr<std::unique_ptr<QuantizedMatrix>> QuantizedMatrix::Create(const M
 absl::Status QuantizedMatrix::FillCodes(int64_t row_begin, ConstTensorView codes) {
   if (absl::Status valid = ValidateCodes(spec_, row_begin, codes); !valid.ok()) return valid;
   const int64_t row_bytes = spec_.quantization.CodeBytes(spec_.in_features);
-  const bool is_byte = spec_.quantization.bits() == 8;
   const auto* src = static_cast<const uint8_t*>(codes.data());
-  for (int64_t row = row_begin; row < row_begin + codes.dim(0); ++row, src += row_bytes) {
-    uint8_t* dst = BlockData(row / kRows) + layout_.scales + layout_.zeros + row % kRows * kRowSliceBytes;
-    for (int64_t i = 0; i < row_bytes; i += kRowSliceBytes, dst += kSliceBytes) {
-      uint32_t slice = 0;
-      std::memcpy(&slice, src + i, static_cast<size_t>(std::min(kRowSliceBytes, row_bytes - i)));
-      if (!is_byte) slice = ToSliceOrder(slice);
-      std::memcpy(dst, &slice, sizeof(slice));
+  const bool has_nibbles = spec_.quantization.bits() == 4;
+  const bool is_in_words = row_bytes % kRowSliceBytes == 0 && reinterpret_cast<uintptr_t>(src) % kRowSliceBytes == 0;
+  const int64_t row_end = row_begin + codes.dim(0);
+  for (int64_t row = row_begin; row < row_end;) {
+    uint8_t* slices = BlockData(row / kRows) + layout_.scales + layout_.zeros;
+    int64_t filled = 1;
+    if (is_in_words && row % kRows == 0 && row + kRows <= row_end) {
+      PackCodeBlock(src, static_cast<size_t>(row_bytes), has_nibbles, slices);
+      filled = kRows;
+    } else {
+      PackCodeRow(src, row_bytes, has_nibbles, slices + row % kRows * kRowSliceBytes);
     }
+    row += filled;
+    src += filled * row_bytes;
   }
   return absl::OkStatus();
 }
@@ -77,21 +93,23 @@ absl::Status QuantizedMatrix::FillCodes(int64_t row_begin, ConstTensorView codes
 absl::Status QuantizedMatrix::FillScales(int64_t row_begin, const GroupScales& scales) {
   if (absl::Status valid = ValidateScales(spec_, row_begin, scales); !valid.ok()) return valid;
   const int64_t groups = num_groups();
-  for (int64_t i = 0; i < scales.num_rows * groups; ++i) {
-    const int64_t row = row_begin + i / groups;
-    const int64_t element = i % groups * kRows + row % kRows;
+  size_t i = 0;
+  for (int64_t row = row_begin; row < row_begin + scales.num_rows; ++row) {
     uint8_t* data = BlockData(row / kRows);
-    const float scale = scales.values[static_cast<size_t>(i)];
-    if (layout_.scale == sizeof(float)) {
-      std::memcpy(data + element * layout_.scale, &scale, sizeof(scale));
-    } else {
-      const uint16_t half = Float16FromFloat(scale);
-      if (FloatFromFloat16(half) != scale) {
-        return absl::InvalidArgumentError(absl::StrCat("the scale ", scale, " in row ", row, " is no float16"));
+    for (int64_t group = 0; group < groups; ++group, ++i) {
+      const int64_t element = group * kRows + row % kRows;
+      const float scale = scales.values[i];
+      if (layout_.scale == sizeof(float)) {
+        std::memcpy(data + element * layout_.scale, &scale, sizeof(scale));
+      } else {
+        const uint16_t half = Float16FromFloat(scale);
+        if (FloatFromFloat16(half) != scale) {
+          return absl::InvalidArgumentError(absl::StrCat("the scale ", scale, " in row ", row, " is no float16"));
+        }
+        std::memcpy(data + element * layout_.scale, &half, sizeof(half));
       }
-      std::memcpy(data + element * layout_.scale, &half, sizeof(half));
+      if (spec_.quantization.has_zeros) data[layout_.scales + element] = scales.zeros[i];
     }
-    if (spec_.quantization.has_zeros) data[layout_.scales + element] = scales.zeros[static_cast<size_t>(i)];
   }
   return absl::OkStatus();
 }

@@ -34,15 +34,20 @@ void Store(DType dtype, float value, void* data, int64_t i) {
   }
 }
 
-// Deviation of codes 1 to 15, and 1 to 255, about their middle; and of NF4's 15 upper values.
+// Deviation of codes 1 to 15, and 1 to 255, about their middle.
 constexpr float kInt4Deviation = 4.32f;
 constexpr float kInt8Deviation = 73.6f;
-constexpr float kNf4Deviation = 0.48f;
+// Root mean square of NF4's 16 values.
+constexpr float kNf4Deviation = 0.51721f;
 
 absl::Status FillRandomCodes(Matrix& matrix, uint64_t seed) {
   const MatrixSpec& spec = matrix.spec();
   const int64_t row_bytes = spec.quantization.CodeBytes(spec.in_features);
   const bool is_byte = spec.quantization.bits() == 8;
+  const bool is_nf4 = spec.quantization.format == WeightFormat::kNf4;
+  // The lowest code of integers has no opposite. NF4's have none at all: FillScales sees to their mean.
+  const uint32_t first = is_nf4 ? 0 : 1;
+  const uint32_t num_codes = (is_byte ? 256u : 16u) - first;
   std::vector<uint8_t> codes(static_cast<size_t>(row_bytes));
   for (int64_t row = 0; row < spec.out_features; ++row) {
     PhiloxCounter bits = {};
@@ -54,9 +59,9 @@ absl::Status FillRandomCodes(Matrix& matrix, uint64_t seed) {
                        {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
       }
       const uint32_t word = bits[static_cast<size_t>(i % 4)];
-      const uint32_t low = 1 + (word >> 8) % 15;
-      const uint32_t high = 1 + (word >> 20) % 15;
-      codes[static_cast<size_t>(i)] = static_cast<uint8_t>(is_byte ? 1 + (word >> 8) % 255 : low | high << 4);
+      const uint32_t low = first + (word >> 8) % num_codes;
+      const uint32_t high = first + (word >> 20) % num_codes;
+      codes[static_cast<size_t>(i)] = static_cast<uint8_t>(is_byte ? low : low | high << 4);
     }
     absl::Status status = matrix.FillCodes(row, ConstTensorView(codes.data(), DType::kUInt8, {1, row_bytes}));
     if (!status.ok()) return status;
@@ -64,27 +69,36 @@ absl::Status FillRandomCodes(Matrix& matrix, uint64_t seed) {
   return absl::OkStatus();
 }
 
-absl::Status FillEqualScales(Matrix& matrix, float deviation) {
+// All of one magnitude. NF4's take turns in their sign, since the mean of its values is not 0.
+absl::Status FillScales(Matrix& matrix, float deviation) {
   const MatrixSpec& spec = matrix.spec();
   const Quantization& quantization = spec.quantization;
   const int64_t groups = quantization.NumGroups(spec.in_features);
-  const float unit = quantization.format == WeightFormat::kNf4    ? kNf4Deviation
+  const bool is_nf4 = quantization.format == WeightFormat::kNf4;
+  const float unit = is_nf4                                       ? kNf4Deviation
                      : quantization.format == WeightFormat::kInt4 ? kInt4Deviation
                                                                   : kInt8Deviation;
   // Exact in whatever type a backend keeps scales in.
   const float scale = FloatFromFloat16(Float16FromFloat(deviation / unit));
-  const std::vector<float> values(static_cast<size_t>(groups), scale);
+  // The map's first value and its last but one are opposites; the last, 1, has none.
+  constexpr uint8_t kNested[] = {254, 0};
+  const float nested_scale = scale / DynamicMap()[kNested[0]];
+  std::vector<float> values(static_cast<size_t>(groups), scale);
+  std::vector<uint8_t> nested_codes(static_cast<size_t>(groups));
   const std::vector<uint8_t> zeros(static_cast<size_t>(groups), static_cast<uint8_t>(quantization.default_zero()));
-  const std::vector<uint8_t> ones(static_cast<size_t>(groups), 255);  // DynamicMap()[255] is 1
-  const std::vector<float> nested(static_cast<size_t>(NumNestedScales(groups)), scale);
+  const std::vector<float> nested(static_cast<size_t>(NumNestedScales(groups)), nested_scale);
   const auto change = static_cast<int32_t>(kNestedBlock);
   const float offset = 0.0f;
   GroupScales row = {.num_rows = 1, .values = values};
   if (quantization.has_zeros) row.zeros = zeros;
   if (quantization.double_quantized) {
-    row.nested = {.codes = ones, .scales = nested, .change = {&change, 1}, .offsets = {&offset, 1}};
+    row.nested = {.codes = nested_codes, .scales = nested, .change = {&change, 1}, .offsets = {&offset, 1}};
   }
   for (int64_t i = 0; i < spec.out_features; ++i) {
+    for (size_t g = 0; is_nf4 && g < values.size(); ++g) {
+      nested_codes[g] = kNested[(static_cast<size_t>(i) + g) % 2];
+      values[g] = DynamicMap()[nested_codes[g]] * nested_scale;
+    }
     absl::Status status = matrix.FillScales(i, row);
     if (!status.ok()) return status;
   }
@@ -93,7 +107,7 @@ absl::Status FillEqualScales(Matrix& matrix, float deviation) {
 
 absl::Status FillQuantized(Matrix& matrix, uint64_t seed, float deviation) {
   absl::Status status = FillRandomCodes(matrix, seed);
-  if (status.ok()) status = FillEqualScales(matrix, deviation);
+  if (status.ok()) status = FillScales(matrix, deviation);
   if (!status.ok() || !matrix.spec().quantization.reordered) return status;
   std::vector<int32_t> order(static_cast<size_t>(matrix.spec().in_features));
   std::iota(order.begin(), order.end(), 0);

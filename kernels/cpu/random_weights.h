@@ -9,7 +9,7 @@
 namespace switchyard {
 
 // Dense: element i is deviation * the i-th number of NormalDraw(seed), rounded to the matrix's type. Quantised: random
-// codes other than 0, all groups with one scale, so that mean and deviation are about the same.
+// codes, all groups with scales of one magnitude, so that the mean is 0 and the deviation the same.
 absl::Status FillRandomRows(Matrix& matrix, uint64_t seed, float deviation);
 
 }  // namespace switchyard

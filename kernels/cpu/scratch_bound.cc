@@ -14,6 +14,9 @@ constexpr int64_t kFloat = sizeof(float);
 constexpr int64_t kMaxExperts = 512;
 constexpr int64_t kBf16PanelColumns = 64;
 
+// Threads that need scratch of their own.
+int64_t MaxWorkers(const CpuBackendOptions& options) { return options.num_threads + options.num_guests; }
+
 // Bytes of rows on their way into products, by the kind of product (kernels/cpu/row_products.h): each kind keeps the
 // most that it ever packed.
 class PackedRows {
@@ -41,7 +44,7 @@ class PackedRows {
     if (weight.quantization.reordered) of_thread_ = std::max(of_thread_, columns * kFloat);
   }
 
-  int64_t bytes() const { return dense_ + bf16_ + quantized_ + int8_ + options_.num_threads * of_thread_; }
+  int64_t bytes() const { return dense_ + bf16_ + quantized_ + int8_ + MaxWorkers(options_) * of_thread_; }
 
  private:
   const CpuBackendOptions options_;
@@ -65,7 +68,7 @@ size_t CpuScratchBound(const BackendLimits& limits, std::span<const MatrixSpec> 
   const int64_t router_logits = limits.max_tokens * kMaxExperts * kFloat;
   const int64_t products = routed * (2 * limits.expert_intermediate_size + limits.hidden_size) * kFloat;
   const int64_t queries = limits.attention.num_heads / std::max<int64_t>(1, limits.attention.num_kv_heads);
-  const int64_t attention = options.num_threads *
+  const int64_t attention = MaxWorkers(options) *
                             AttentionTileScratch(std::max(kAttentionTileRows, queries), limits.attention.head_dim) *
                             kFloat;
   const int64_t bytes = packed.bytes() + router_logits + products + attention;

@@ -24,7 +24,7 @@ class TiledProducts final : public RowProductKind {
  public:
   // `pool` outlives this.
   explicit TiledProducts(ThreadPool& pool, Kernel kernel = {})
-      : pool_(pool), kernel_(kernel), gathered_(pool.num_threads()) {}
+      : pool_(pool), kernel_(kernel), gathered_(pool.max_workers()) {}
 
   void Run(std::span<const RowProduct> products, RowSource source, float* y) override {
     if (products.empty()) return;
@@ -33,8 +33,10 @@ class TiledProducts final : public RowProductKind {
     const int64_t out_features = products[0].weight->spec().out_features;
     const int64_t units = (out_features + Kernel::kUnitRows - 1) / Kernel::kUnitRows;
     const int64_t count = units * static_cast<int64_t>(products.size());
-    const int64_t smallest = std::max<int64_t>(1, kRangeWeights / (Kernel::kUnitRows * std::max<int64_t>(1, columns)));
-    pool_.ParallelFor(count, pool_.Grain(count, smallest), [&](int64_t begin, int64_t end) {
+    const int64_t rows = row_begin_.back() / static_cast<int64_t>(products.size());
+    const int64_t smallest =
+        std::max<int64_t>(1, kRangeProducts / (Kernel::kUnitRows * rows * std::max<int64_t>(1, columns)));
+    pool_.ParallelFor(count, smallest, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end;) {
         const RowProduct& product = products[i / units];
         const int64_t unit_begin = i % units;
@@ -49,9 +51,10 @@ class TiledProducts final : public RowProductKind {
  private:
   using Weight = typename Kernel::Weight;
   using Packed = typename Kernel::Packed;
-  // Weights, and elements of rows, worth a range of their own: waking a thread costs about as much.
-  static constexpr int64_t kRangeWeights = 65536;
-  static constexpr int64_t kRangeElements = 16384;
+  // Multiplications, and elements of rows, worth a range of their own: another thread's taking part costs about as
+  // much.
+  static constexpr int64_t kRangeProducts = 65536;
+  static constexpr int64_t kRangeElements = 2048;
 
   Packed* Pack(std::span<const RowProduct> products, RowSource source) {
     row_begin_.assign(1, 0);
@@ -65,7 +68,7 @@ class TiledProducts final : public RowProductKind {
     Packed* packed = packed_.Get(Kernel::PackedSize(row_begin_.back(), columns));
     const int64_t tiles = tile_begin_.back();
     const int64_t smallest = std::max<int64_t>(1, kRangeElements * tiles / std::max<int64_t>(1, elements));
-    pool_.ParallelForWorkers(tiles, pool_.Grain(tiles, smallest), [&](int worker, int64_t begin, int64_t end) {
+    pool_.ParallelForWorkers(tiles, smallest, [&](int worker, int64_t begin, int64_t end) {
       for (int64_t tile = begin; tile < end; ++tile) {
         const auto owner = std::upper_bound(tile_begin_.begin(), tile_begin_.end(), tile) - tile_begin_.begin() - 1;
         const RowProduct& product = products[owner];

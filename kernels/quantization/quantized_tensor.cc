@@ -46,7 +46,6 @@ void SliceNested(const ScaleArrays& in, int64_t begin, int64_t end, ScaleArrays&
     const int64_t change = in.nested_change[static_cast<size_t>(row)];
     const int64_t first = begin < change ? 0 : 1 + (begin - change) / kNestedBlock;
     const int64_t new_change = change + first * kNestedBlock - begin;
-    // NumNestedScales leaves no room for a second nested block where the groups divide one.
     CHECK(out_width > 1 || new_change >= end - begin);
     out.nested_change[static_cast<size_t>(row)] = static_cast<int32_t>(new_change);
     const float* source = in.nested_scales.data() + row * in_width;
@@ -105,7 +104,9 @@ QuantizedTensor SliceColumns(const QuantizedTensor& tensor, int64_t column_begin
                   .groups = group_end - group_begin,
                   .values = CopyColumns(scales.values, scales.groups, group_begin, group_end),
                   .zeros = CopyColumns(scales.zeros, scales.groups, group_begin, group_end)};
-  if (quantization.double_quantized) SliceNested(scales, group_begin, group_end, slice.scales);
+  slice.quantization.double_quantized =
+      quantization.double_quantized && NestedScalesFit(scales.groups, group_begin, group_end);
+  if (slice.quantization.double_quantized) SliceNested(scales, group_begin, group_end, slice.scales);
   return slice;
 }
 

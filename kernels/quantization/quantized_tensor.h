@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -38,9 +39,16 @@ struct QuantizedTensor {
 
 // Rows [row_begin, row_end).
 QuantizedTensor SliceRows(const QuantizedTensor& tensor, int64_t row_begin, int64_t row_end);
+// Whether groups [begin, end) of a row of `groups` touch no more nested blocks than NumNestedScales of them allows,
+// whichever row of its tensor it is. Equal parts of rows do; of other parts whose groups divide a nested block some may
+// lie across its end.
+constexpr bool NestedScalesFit(int64_t groups, int64_t begin, int64_t end) {
+  // Rows begin at all multiples of this within a nested block.
+  const int64_t step = std::gcd(groups, kNestedBlock);
+  return NumNestedScales(end - begin) > 1 || begin % step + (end - begin) <= step;
+}
 // Columns [column_begin, column_end), which must begin and end at groups or at the end of the row; not reordered.
-// Double quantised: a number of groups that divides kNestedBlock must lie in one nested block, as equal parts of rows
-// do.
+// Double quantised: where the slice's nested scales do not fit (NestedScalesFit), it has its scales in float32 alone.
 QuantizedTensor SliceColumns(const QuantizedTensor& tensor, int64_t column_begin, int64_t column_end);
 // The same values in groups of `group_size`, which divides those of now.
 QuantizedTensor Regroup(const QuantizedTensor& tensor, int64_t group_size);

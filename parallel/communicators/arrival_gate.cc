@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <thread>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "parallel/communicators/futex.h"
@@ -23,9 +24,10 @@ void Pause() {
 
 }  // namespace
 
-ArrivalGate::ArrivalGate(int size)
+ArrivalGate::ArrivalGate(int size, std::function<bool()> meanwhile)
     : size_(size),
       spins_(size <= static_cast<int>(std::thread::hardware_concurrency()) ? kSpins : 0),
+      meanwhile_(std::move(meanwhile)),
       members_(new Member[size]) {}
 
 ArrivalGate::Ticket ArrivalGate::Arrive(int member) {
@@ -48,6 +50,7 @@ ArrivalGate::Outcome ArrivalGate::Wait(Ticket ticket, absl::Time deadline) {
   for (int spin = 0; spin < spins; ++spin) {
     const uint32_t word = word_.load(std::memory_order_acquire);
     if (word != closed) return judge(word);
+    if (meanwhile_ != nullptr && meanwhile_()) spin = 0;
     Pause();
   }
   // Sequentially consistent with WakeSleepers: either that sees this sleeper, or the sleeper sees the new word.

@@ -2,12 +2,14 @@
 //
 // What a thread wrote before it arrived is visible to all once the gate has opened. Waiting spins for some tens of
 // microseconds and then sleeps; it sleeps at once where there are more members than processors, or where a member that
-// is still missing was last seen on this thread's own processor, which spinning would keep from it. Whether an opening
-// happened or the gate broke first is decided once, alike for every member.
+// is still missing was last seen on this thread's own processor, which spinning would keep from it. A thread that spins
+// can make itself useful meanwhile. Whether an opening happened or the gate broke first is decided once, alike for
+// every member.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -21,8 +23,9 @@ class ArrivalGate {
   // One opening; the same number for every member.
   using Ticket = uint32_t;
 
-  // Members are numbered 0 to size - 1, one thread each.
-  explicit ArrivalGate(int size);
+  // Members are numbered 0 to size - 1, one thread each. `meanwhile`, unless null, is called again and again by those
+  // that spin; while it returns true, having found something to do, they spin on.
+  explicit ArrivalGate(int size, std::function<bool()> meanwhile = nullptr);
 
   // Counts the member in; the last one opens the gate. Every Arrive is followed by Wait until that is not kTimedOut.
   Ticket Arrive(int member);
@@ -47,6 +50,7 @@ class ArrivalGate {
 
   const int size_;
   const int spins_;
+  const std::function<bool()> meanwhile_;
   const std::unique_ptr<Member[]> members_;
   alignas(64) std::atomic<uint32_t> word_{0};  // 2 * the ticket that is collected now + kBrokenBit
   std::atomic<int> sleepers_{0};

@@ -77,7 +77,13 @@ constexpr milliseconds kNoticeLimit(100);
 class GlooMesh final : public Mesh {
  public:
   explicit GlooMesh(const GlooOptions& options)
-      : rank_(options.rank), size_(options.size), timeout_(options.collective_timeout), peers_(options.size) {}
+      : rank_(options.rank),
+        size_(options.size),
+        names_(options.names),
+        timeout_(options.collective_timeout),
+        peers_(options.size) {
+    CHECK(names_.empty() || static_cast<int>(names_.size()) == size_);
+  }
 
   ~GlooMesh() override {
     {
@@ -127,6 +133,7 @@ class GlooMesh final : public Mesh {
   static bool Wait(UnboundBuffer& buffer, Direction direction, milliseconds limit) {
     return direction == Direction::kSend ? buffer.waitSend(limit) : buffer.waitRecv(limit);
   }
+  std::string NameOf(int r) const { return names_.empty() ? absl::StrCat("rank ", r) : names_[static_cast<size_t>(r)]; }
   absl::Status ExamineLosses(int awaited_rank);
   absl::Status Lost(int r, const std::string& why);
   absl::Status TakeNotice(int r);
@@ -140,6 +147,7 @@ class GlooMesh final : public Mesh {
   // Constant after Connect.
   const int rank_;
   const int size_;
+  const std::vector<std::string> names_;
   const absl::Duration timeout_;
   std::shared_ptr<::gloo::rendezvous::Context> context_;
 
@@ -342,14 +350,14 @@ absl::Status GlooMesh::ExamineLosses(int awaited_rank) {
     std::unique_lock lock(mu_);
     const bool envelope_lost = peers_[r].awaited && !peers_[r].next_has_arrived;
     lock.unlock();
-    if (envelope_lost) return Fail(absl::UnavailableError(absl::StrCat("rank ", r, " is lost: connection closed")));
+    if (envelope_lost) return Fail(absl::UnavailableError(absl::StrCat(NameOf(r), " is lost: connection closed")));
   }
   return absl::OkStatus();
 }
 
 absl::Status GlooMesh::Lost(int r, const std::string& why) {
   const absl::Status notice = TakeNotice(r);
-  return Fail(notice.ok() ? absl::UnavailableError(absl::StrCat("rank ", r, " is lost: ", why)) : notice);
+  return Fail(notice.ok() ? absl::UnavailableError(absl::StrCat(NameOf(r), " is lost: ", why)) : notice);
 }
 
 // What a lost peer said last, if that was a notice. Another envelope is kept for the call that it belongs to.
@@ -369,7 +377,7 @@ absl::Status GlooMesh::Health() const {
   const std::lock_guard lock(mu_);
   if (!failure_.ok()) return failure_;
   for (int r = 0; r < size_; ++r) {
-    if (peers_[r].lost) return absl::UnavailableError(absl::StrCat("rank ", r, " is lost: connection closed"));
+    if (peers_[r].lost) return absl::UnavailableError(absl::StrCat(NameOf(r), " is lost: connection closed"));
   }
   return absl::OkStatus();
 }
@@ -428,7 +436,7 @@ void GlooMesh::Watch() {
     if (!failure_.ok()) return;
     if (absl::Now() > deadline_) {
       const absl::Status reason = absl::DeadlineExceededError(absl::StrCat(
-          Name(kind_), ": rank ", waiting_rank_, " did not take part within ", absl::FormatDuration(timeout_)));
+          Name(kind_), ": ", NameOf(waiting_rank_), " did not take part within ", absl::FormatDuration(timeout_)));
       lock.unlock();
       Fail(reason).IgnoreError();
       return;

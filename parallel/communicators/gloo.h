@@ -12,6 +12,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -23,8 +24,9 @@ namespace switchyard {
 struct GlooOptions {
   int rank = 0;
   int size = 1;
-  std::string group;         // prefix of this communicator's keys in the store; another for each communicator
-  std::string bind_address;  // of this process, as the peers reach it
+  std::string group;               // prefix of this communicator's keys in the store; another for each communicator
+  std::string bind_address;        // of this process, as the peers reach it
+  std::vector<std::string> names;  // of the members, in errors, [size]; none: "rank 0", "rank 1", ...
   absl::Duration connect_timeout = absl::Minutes(5);
   absl::Duration collective_timeout = absl::Seconds(60);
 };

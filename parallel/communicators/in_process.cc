@@ -27,8 +27,8 @@ struct alignas(64) PostedCall {
 };
 
 struct Group {
-  Group(int size, absl::Duration timeout)
-      : size(size), timeout(timeout), begin(size), end(size), posted(static_cast<size_t>(size)) {}
+  Group(int size, absl::Duration timeout, const std::function<bool()>& meanwhile)
+      : size(size), timeout(timeout), begin(size, meanwhile), end(size), posted(static_cast<size_t>(size)) {}
 
   // Keeps the first reason.
   void Fail(const absl::Status& reason) {
@@ -214,9 +214,10 @@ class InProcessCommunicator final : public Communicator {
 
 }  // namespace
 
-std::vector<std::unique_ptr<Communicator>> CreateInProcessCommunicators(int size, absl::Duration timeout) {
+std::vector<std::unique_ptr<Communicator>> CreateInProcessCommunicators(int size, absl::Duration timeout,
+                                                                        const std::function<bool()>& meanwhile) {
   CHECK_GE(size, 1);
-  const auto group = std::make_shared<Group>(size, timeout);
+  const auto group = std::make_shared<Group>(size, timeout, meanwhile);
   std::vector<std::unique_ptr<Communicator>> communicators;
   for (int rank = 0; rank < size; ++rank) communicators.push_back(std::make_unique<InProcessCommunicator>(group, rank));
   return communicators;

@@ -6,6 +6,7 @@
 // still reads its buffers.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -15,7 +16,9 @@
 namespace switchyard {
 
 // One communicator per rank, in rank order; they share their state and may be destroyed in any order. `timeout` is for
-// one collective. Threads that wait spin briefly and then sleep (communicators/arrival_gate.h).
-std::vector<std::unique_ptr<Communicator>> CreateInProcessCommunicators(int size, absl::Duration timeout);
+// one collective. Threads that wait spin briefly and then sleep (communicators/arrival_gate.h); while they spin they
+// call `meanwhile`, unless it is null, which returns whether it found something to do. It may take long.
+std::vector<std::unique_ptr<Communicator>> CreateInProcessCommunicators(int size, absl::Duration timeout,
+                                                                        const std::function<bool()>& meanwhile = {});
 
 }  // namespace switchyard

@@ -62,6 +62,7 @@ std::string ToJson(const std::string& text, const std::vector<int32_t>& tokens, 
 int RunGenerate(const Settings& settings) {
   absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(settings.engine, ShowProgress());
   if (!engine.ok()) return Report(engine.status());
+  LogWarnings(**engine);
   absl::StatusOr<GenerationRequest> request = MakeRequest(settings.generate, **engine);
   if (!request.ok()) return Report(request.status());
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/load_warnings.h"
 #include "engine/memory_fit.h"
 #include "engine/memory_fitter.h"
 #include "server/commands/plan_report.h"
@@ -71,6 +72,7 @@ absl::StatusOr<MemoryReport> MakeReport(const EngineConfig& config, const Checkp
   report.fits = fitted.status();
   if (!fitted.ok() && !absl::IsFailedPrecondition(fitted.status())) return fitted.status();
   if (fitted.ok()) report.plan = *std::move(fitted);
+  report.warnings = LoadWarnings(report.plan, checkpoint);
   for (int rank = 0; rank < world_size; ++rank) {
     absl::StatusOr<RankMemory> memory = PlanRankMemory(report.plan, checkpoint, rank);
     if (!memory.ok()) return memory.status();

@@ -84,6 +84,7 @@ nlohmann::ordered_json ToJson(const MemoryReport& report) {
   object["fits"] = report.fits.ok();
   if (!report.fits.ok()) object["message"] = std::string(report.fits.message());
   if (!report.command.empty()) object["command"] = report.command;
+  object["warnings"] = report.warnings;
   object["ranks"] = std::move(ranks);
   object["kv_cache"] = {{"dtype", Name(plan.kv_shape.dtype)},
                         {"pages_per_rank", plan.kv_shape.num_pages},
@@ -124,6 +125,7 @@ std::string ToTable(const MemoryReport& report) {
       plan.heads_are_split() && plan.scheduler.num_kv_domains == 1 ? ", of which each rank has its heads" : "",
       "\nlongest sequence: ", report.longest_sequence(), " tokens; at that length ", report.full_sequences(),
       report.full_sequences() == 1 ? " sequence" : " sequences", " at the same time\n");
+  for (const std::string& warning : report.warnings) absl::StrAppend(&text, "note: ", warning, "\n");
   if (!report.command.empty()) absl::StrAppend(&text, "\n", report.command, "\n");
   return text;
 }

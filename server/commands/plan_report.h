@@ -18,7 +18,8 @@ struct MemoryReport {
   std::vector<int64_t> free_bytes;  // [ranks]
   std::vector<std::string> cards;   // [ranks]: "GPU 0", "16GiB", "CPU"
   absl::Status fits;
-  std::string command;  // that serves so; empty: nobody asked
+  std::vector<std::string> warnings;  // of loading so
+  std::string command;                // that serves so; empty: nobody asked
 
   int64_t tokens_per_rank() const { return plan.kv_shape.num_pages * plan.config.page_size; }
   // Ranks that share their sequences hold parts of the same tokens.

@@ -210,11 +210,14 @@ absl::Status Compare(const Settings& settings, const std::vector<Line>& lines) {
 int RunScore(const Settings& settings) {
   absl::StatusOr<std::vector<Line>> lines = ReadLines(settings.score.input);
   if (!lines.ok()) return Report(lines.status());
-  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(settings.engine, ShowProgress());
+  EngineConfig config = settings.engine;
+  config.max_queued_requests = settings.score.batch;
+  config.max_queued_tokens = 0;
+  absl::StatusOr<std::unique_ptr<Engine>> engine = Engine::Create(config, ShowProgress());
   if (!engine.ok()) return Report(engine.status());
+  LogWarnings(**engine);
   if (absl::Status status = Prepare(**engine, &*lines); !status.ok()) return Report(status);
-  const int64_t batch = std::min(settings.score.batch, settings.engine.max_queued_requests);
-  const absl::Status status = Score(*lines, static_cast<size_t>(batch), engine->get());
+  const absl::Status status = Score(*lines, static_cast<size_t>(settings.score.batch), engine->get());
   if (!status.ok() || settings.score.against.empty()) return Report(status);
   engine->reset();
   return Report(Compare(settings, *lines));

@@ -1,15 +1,19 @@
 #include "server/commands/serve.h"
 
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "server/commands/banner.h"
 #include "server/commands/edge_setup.h"
 #include "server/commands/startup.h"
@@ -26,6 +30,9 @@ constexpr absl::Duration kHealthPeriod = absl::Milliseconds(200);
 constexpr absl::Duration kFailureNotice = absl::Seconds(5);
 // After the engine has ended every request, for the last bytes to reach slow clients.
 constexpr absl::Duration kFlushLimit = absl::Seconds(5);
+
+// For the engine's threads to come back after that.
+constexpr absl::Duration kEndLimit = absl::Seconds(10);
 
 struct FrontEnds {
   std::unique_ptr<http::Server> http;
@@ -75,12 +82,38 @@ absl::Status WriteReadyFile(const std::string& path, const std::string& json) {
   return absl::InternalError(absl::StrCat("--ready-file ", path, ": cannot be written"));
 }
 
-// Until the first signal (OK) or the failure of the engine. After one, clients are told for a moment longer: those that
-// retry at once learn why, and then whatever supervises the process sees it end.
+// Ends the process where what is left of it does not: a thread of a lost rank may hang in its device.
+class ExitGuard {
+ public:
+  ExitGuard(absl::Duration limit, int exit_code)
+      : thread_([this, limit, exit_code] {
+          if (done_.WaitForNotificationWithTimeout(limit)) return;
+          spdlog::error("the engine did not end within {}; quitting", absl::FormatDuration(limit));
+          _exit(exit_code);
+        }) {}
+  ~ExitGuard() {
+    done_.Notify();
+    thread_.join();
+  }
+
+ private:
+  absl::Notification done_;
+  std::thread thread_;
+};
+
+// Until the first signal (OK) or the failure of the engine for good. After one, clients are told for a moment longer:
+// those that retry at once learn why, and then whatever supervises the process sees it end.
 absl::Status WaitForStop(const StopSignals& signals, const Engine& engine, EngineSlot* slot) {
+  bool was_healthy = true;
   while (!signals.WaitFor(kHealthPeriod)) {
-    absl::Status failure = engine.Health();
-    if (failure.ok()) continue;
+    absl::Status failure = engine.Failure();
+    if (failure.ok()) {
+      const absl::Status health = engine.Health();
+      if (was_healthy && !health.ok()) spdlog::error("{}", std::string(health.message()));
+      if (!was_healthy && health.ok()) spdlog::info("the ranks are built anew; serving again");
+      was_healthy = health.ok();
+      continue;
+    }
     spdlog::error("the engine has failed: {}; restart all processes of this job", std::string(failure.message()));
     slot->Fail(failure);
     signals.WaitFor(kFailureNotice);
@@ -96,7 +129,8 @@ int RunServe(const Settings& settings) {
   EngineSlot slot(settings.serve.served_model_name);
   absl::StatusOr<std::unique_ptr<Edge>> edge = MakeEdge(settings.serve);  // outlives the engine
   if (!edge.ok()) return Report(edge.status());
-  std::unique_ptr<Engine> engine;  // outlives the front ends
+  std::unique_ptr<ExitGuard> exit_guard;  // outlives the engine
+  std::unique_ptr<Engine> engine;         // outlives the front ends
   absl::StatusOr<FrontEnds> front_ends = Listen(settings.serve, &slot, edge->get());
   if (!front_ends.ok()) {
     Report(front_ends.status());
@@ -111,7 +145,7 @@ int RunServe(const Settings& settings) {
   absl::StatusOr<std::unique_ptr<Engine>> created = Engine::Create(settings.engine, progress);
   if (!created.ok()) return Report(created.status());
   engine = *std::move(created);
-  for (const std::string& warning : engine->model_info().warnings) spdlog::warn("{}", warning);
+  LogWarnings(*engine);
   signals.ExpectDrain();
   slot.Serve(engine.get());
   front_ends->grpc->ReportHealth();
@@ -127,6 +161,7 @@ int RunServe(const Settings& settings) {
   const absl::Status drained = engine->Drain(settings.serve.drain_timeout);
   front_ends->http->Shutdown(kFlushLimit).IgnoreError();  // what it had to cancel is already reported by the engine
   front_ends->grpc->Shutdown(kFlushLimit);
+  exit_guard = std::make_unique<ExitGuard>(kEndLimit, failure.ok() && drained.ok() ? kExitOk : kExitFailed);
   if (!failure.ok()) return kExitFailed;
   if (!drained.ok()) {
     spdlog::warn("drained, but not all requests finished: {}", std::string(drained.message()));

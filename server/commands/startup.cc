@@ -84,6 +84,10 @@ StartupCallback ShowProgress(StartupCallback also) {
   };
 }
 
+void LogWarnings(const Engine& engine) {
+  for (const std::string& warning : engine.model_info().warnings) spdlog::warn("{}", warning);
+}
+
 int RunCheck(const Settings& settings) {
   const absl::StatusOr<std::string> summary = Check(settings.engine);
   if (!summary.ok()) {

@@ -26,6 +26,9 @@ int Report(const absl::Status& status);
 // call, too. Thread-safe if `also` is.
 StartupCallback ShowProgress(StartupCallback also = nullptr);
 
+// What the user should know of the model and how it is loaded, into the log.
+void LogWarnings(const Engine& engine);
+
 // --check: opens checkpoint, tokenizer and chat template, and plans ranks and memory. Loads nothing.
 int RunCheck(const Settings& settings);
 

@@ -14,6 +14,7 @@
 #include "server/openai/completion_format.h"
 #include "server/openai/completions.h"
 #include "server/openai/errors.h"
+#include "server/openai/experts.h"
 #include "server/openai/generation.h"
 #include "server/openai/json_text.h"
 #include "server/openai/models.h"
@@ -39,7 +40,7 @@ GenerationFacts FactsOf(const GenerationStart& start, const char* operation) {
                         .model = *start.model.served_name,
                         .response_id = start.plan.response_id,
                         .request = &start.plan.request,
-                        .num_choices = static_cast<int64_t>(start.plan.prompts.size()) * start.plan.n};
+                        .num_choices = static_cast<int64_t>(start.plan.prompts.size()) * start.plan.candidates};
   for (const Prompt& prompt : start.plan.prompts) facts.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
   return facts;
 }
@@ -100,6 +101,7 @@ void Api::AddRoutes() {
   AddGet("/metrics", [this](const Request&) {
     return Response{.content_type = MetricsExporter::ContentType(), .body = exporter_.Render()};
   });
+  AddGet("/v1/experts", [this](const Request&) { return ExpertStatistics(*slot_); });
   AddGet("/v1/models", [this](const Request&) { return ListModels(*slot_); });
   AddGet("/v1/models/", [this](const Request& request) {
     constexpr size_t kPrefix = std::string_view("/v1/models/").size();
@@ -146,11 +148,10 @@ void Api::AddGeneration(const std::string& path, const char* operation, Parse pa
       return ErrorAnswer(*fault);
     }
     LogWithoutEffect(request, start.plan);
-    if (const std::optional<KeyRefusal> refusal = request.scope->Admit(FactsOf(start, operation))) {
-      return ErrorAnswer({.status = 429,
-                          .message = refusal->message,
-                          .code = "rate_limit_exceeded",
-                          .retry_after_seconds = refusal->retry_after_seconds});
+    if (const absl::Status over = request.scope->Admit(FactsOf(start, operation)); !over.ok()) {
+      ApiError error = FromStatus(over);
+      error.code = "rate_limit_exceeded";  // of this client, not of all
+      return ErrorAnswer(error);
     }
     start.scope = request.scope;
     return StartGeneration(std::move(start));

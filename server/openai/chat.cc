@@ -16,7 +16,7 @@ void ReadLogProbs(FieldReader& fields, const ModelContext& model, GenerationPlan
   const auto top = fields.Int("top_logprobs", 0, model.limits->max_logprobs);
   if (top.value_or(0) > 0 && !wanted) fields.Fail("top_logprobs", "needs \"logprobs\": true");
   plan->num_logprobs = wanted ? static_cast<int32_t>(top.value_or(0)) : -1;
-  plan->request.num_logprobs = plan->num_logprobs;
+  SetLogProbs(plan);
   plan->request.text_continues_prompt = false;
 }
 

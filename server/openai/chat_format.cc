@@ -12,7 +12,8 @@ bool ChatFormat::HasDelta(const ChoiceProgress& progress, const RequestUpdate& u
 }
 
 ordered_json ChatFormat::LogProbs(const RequestUpdate& update) const {
-  return plan_->num_logprobs < 0 ? ordered_json(nullptr) : ChatLogProbs(tokenizer_, update.tokens);
+  return plan_->num_logprobs < 0 ? ordered_json(nullptr)
+                                 : ChatLogProbs(tokenizer_, update.tokens, plan_->tokens_as_ids);
 }
 
 ordered_json ChatFormat::Delta(const RequestUpdate& update, ChoiceProgress* progress) const {

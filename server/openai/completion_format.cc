@@ -1,5 +1,6 @@
 #include "server/openai/completion_format.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace switchyard::openai {
@@ -27,7 +28,7 @@ bool CompletionFormat::HasDelta(const ChoiceProgress& progress, const RequestUpd
 
 ordered_json CompletionFormat::LogProbs(const RequestUpdate& update, bool with_prompt, ChoiceProgress* progress) const {
   if (plan_->num_logprobs < 0) return nullptr;
-  CompletionLogProbs lists(tokenizer_, &progress->offsets);
+  CompletionLogProbs lists(plan_->tokens_as_ids ? nullptr : tokenizer_, &progress->offsets);
   if (with_prompt) {
     const std::vector<int32_t>& ids = progress->prompt->ids;
     lists.AddUnscored(ids[0]);
@@ -38,7 +39,9 @@ ordered_json CompletionFormat::LogProbs(const RequestUpdate& update, bool with_p
         continue;
       }
       const PromptLogProb& entry = (*update.prompt_logprobs)[i - 1];
-      lists.Add(ids[i], entry.logprob, entry.top);
+      // `prompt_logprobs` may have asked for more than `logprobs` did.
+      const size_t num_top = std::min(entry.top.size(), static_cast<size_t>(plan_->num_logprobs));
+      lists.Add(ids[i], entry.logprob, {entry.top.begin(), entry.top.begin() + static_cast<ptrdiff_t>(num_top)});
     }
   }
   for (const GeneratedToken& token : update.tokens) lists.Add(token.id, token.logprob, token.top);

@@ -30,8 +30,7 @@ std::optional<ApiError> ParseCompletion(const nlohmann::json& body, const ModelC
   plan->echo = fields.Bool("echo").value_or(false);
   GenerationRequest& request = plan->request;
   plan->num_logprobs = static_cast<int32_t>(fields.Int("logprobs", 0, model.limits->max_logprobs).value_or(-1));
-  request.num_logprobs = plan->num_logprobs;
-  request.num_prompt_logprobs = plan->echo ? plan->num_logprobs : -1;
+  SetLogProbs(plan);
 
   // Prompts last: everything cheap has been checked when they are encoded.
   const auto max_tokens = fields.Int("max_tokens", 0, std::numeric_limits<int32_t>::max());

@@ -3,6 +3,9 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "engine/retry_after.h"
+
 namespace switchyard::openai {
 namespace {
 
@@ -54,6 +57,7 @@ ApiError FromStatus(const absl::Status& status) {
   ApiError error{.status = HttpStatusOf(status.code()), .message = std::string(status.message())};
   if (error.status == 429) error.code = "queue_full";
   if (error.status == 503) error.code = "unavailable";
+  error.retry_after_seconds = RetryAfterSeconds(status).value_or(error.retry_after_seconds);
   return error;
 }
 
@@ -70,7 +74,7 @@ std::string ErrorJson(const ApiError& error) {
 http::Response ErrorResponse(const ApiError& error) {
   http::Response response{.status = error.status, .body = ErrorJson(error)};
   if (error.status == 429 || error.status == 503) {
-    response.headers.push_back({"Retry-After", std::to_string(error.retry_after_seconds)});
+    response.headers.push_back({"Retry-After", absl::StrCat(error.retry_after_seconds)});
   }
   if (error.status == 401) response.headers.push_back({"WWW-Authenticate", "Bearer"});
   return response;

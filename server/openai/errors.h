@@ -14,9 +14,9 @@ namespace switchyard::openai {
 struct ApiError {
   int status = 400;
   std::string message;
-  std::string param;            // the field; empty: null
-  std::string code;             // empty: null
-  int retry_after_seconds = 1;  // of 429 and 503
+  std::string param;                // the field; empty: null
+  std::string code;                 // empty: null
+  int64_t retry_after_seconds = 1;  // of 429 and 503
 };
 
 // 400 for a field: `message` names its value, the limit and the remedy.

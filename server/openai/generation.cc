@@ -8,8 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/http/sse.h"
+#include "server/openai/best_of.h"
 #include "server/openai/errors.h"
 #include "server/openai/json_text.h"
+#include "server/openai/log_probs.h"
 #include "server/openai/mailbox.h"
 
 namespace switchyard::openai {
@@ -74,12 +76,12 @@ Generation::Generation(GenerationStart start)
       waker_(std::move(start.waker)),
       scope_(std::move(start.scope)),
       mailbox_(std::make_shared<Mailbox>(
-          Mailbox::Options{.num_choices = plan_.prompts.size() * plan_.n,
+          Mailbox::Options{.num_choices = plan_.prompts.size() * plan_.candidates,
                            .merge_after = plan_.stream ? model_.limits->merge_after_updates : 0,
                            .max_bytes = plan_.stream ? model_.limits->max_pending_bytes : 0})) {
   auto ids = std::make_shared<std::vector<std::string>>();
   for (const Prompt& prompt : plan_.prompts) {
-    for (int32_t i = 0; i < plan_.n; ++i) {
+    for (int32_t i = 0; i < plan_.candidates; ++i) {
       const int32_t index = static_cast<int32_t>(choices_.size());
       ids->push_back(absl::StrCat(plan_.response_id, "#", start.serial, "-", index));
       choices_.push_back(
@@ -96,7 +98,7 @@ absl::Status Generation::Submit() {
     GenerationRequest request = plan_.request;
     request.id = (*ids_)[i];
     request.prompt = choices_[i].prompt->ids;
-    if (request.sampling.seed.has_value()) *request.sampling.seed += i % plan_.n;
+    if (request.sampling.seed.has_value()) *request.sampling.seed += i % plan_.candidates;
     const auto on_update = [mailbox = mailbox_, waker = waker_, scope = scope_, ids = ids_, engine = model_.engine,
                             stream = plan_.stream, num_choices = choices_.size(), i](RequestUpdate update) {
       scope->OnUpdate(i, update);
@@ -121,13 +123,23 @@ std::optional<http::Response> Generation::Head() { return plan_.stream ? StreamH
 std::optional<http::Response> Generation::WholeHead() {
   if (mailbox_->num_finished() < choices_.size()) return std::nullopt;
   done_ = true;
+  const std::vector<Mailbox::Letter> letters = mailbox_->TakeAll();
+  std::vector<RequestUpdate> updates;  // one per candidate: a mailbox without a stream merges
+  for (const Mailbox::Letter& letter : letters) {
+    if (const std::optional<ApiError> fault = FaultOf(letter.update)) return ErrorResponse(*fault);
+    choices_[letter.choice].usage = letter.update.usage;
+    updates.push_back(letter.update);
+  }
   ordered_json body = Envelope(format_->object_name());
   body["choices"] = ordered_json::array();
-  for (const Mailbox::Letter& letter : mailbox_->TakeAll()) {
-    if (const std::optional<ApiError> fault = FaultOf(letter.update)) return ErrorResponse(*fault);
-    ChoiceProgress& choice = choices_[letter.choice];
-    choice.usage = letter.update.usage;
-    body["choices"].push_back(format_->Whole(letter.update, &choice));
+  for (size_t candidate : BestCandidates(updates, plan_.candidates, plan_.n)) {
+    ChoiceProgress& choice = choices_[candidate];
+    choice.index = static_cast<int32_t>(body["choices"].size());
+    body["choices"].push_back(format_->Whole(updates[candidate], &choice));
+    if (plan_.num_prompt_logprobs >= 0) {
+      body["choices"].back()["prompt_logprobs"] = PromptLogProbs(
+          model_.tokenizer(), choice.prompt->ids, updates[candidate].prompt_logprobs, plan_.num_prompt_logprobs);
+    }
   }
   body["usage"] = UsageSoFar();
   return http::Response{.body = Dump(body)};

@@ -28,7 +28,8 @@ struct Prompt {
 
 struct GenerationPlan {
   std::vector<Prompt> prompts;
-  int32_t n = 1;  // choices per prompt; choice i of a prompt uses seed + i
+  int32_t n = 1;           // choices per prompt
+  int32_t candidates = 1;  // `best_of`, at least n: generated per prompt; candidate i uses seed + i
   // Of every choice; `id`, `prompt` and the seed's offset are filled in when it is submitted.
   GenerationRequest request;
 
@@ -37,7 +38,9 @@ struct GenerationPlan {
   bool continuous_usage = false;  // the usage so far in every chunk
   bool echo = false;
   bool return_token_ids = false;
-  int32_t num_logprobs = -1;  // as asked: -1 none
+  int32_t num_logprobs = -1;         // as asked: -1 none
+  int32_t num_prompt_logprobs = -1;  // `prompt_logprobs`, as asked; echo needs none of it
+  bool tokens_as_ids = false;        // log-probabilities name tokens "token_id:17"
 
   std::string response_id;                  // "cmpl-…", "chatcmpl-…"
   std::vector<std::string> without_effect;  // fields that were accepted and ignored, for the log

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,12 @@ class CompletionLogProbs {
 };
 
 // {"content": [{"token", "logprob", "bytes", "top_logprobs": […]}], "refusal": null}
-nlohmann::ordered_json ChatLogProbs(const Tokenizer* tokenizer, const std::vector<GeneratedToken>& tokens);
+// `as_ids`: "token" is "token_id:17".
+nlohmann::ordered_json ChatLogProbs(const Tokenizer* tokenizer, const std::vector<GeneratedToken>& tokens, bool as_ids);
+
+// vLLM's `prompt_logprobs`: null for the first token of the prompt `ids`, then for each a map from ids to {"logprob",
+// "rank", "decoded_token"}: the `num_top` most likely and the token itself, whose rank is null beyond these.
+nlohmann::ordered_json PromptLogProbs(const Tokenizer* tokenizer, const std::vector<int32_t>& ids,
+                                      const std::optional<std::vector<PromptLogProb>>& scores, int32_t num_top);
 
 }  // namespace switchyard::openai

@@ -10,26 +10,31 @@ namespace switchyard::openai {
 namespace {
 
 using nlohmann::ordered_json;
+using State = EngineSlot::State;
 
-// The slot's failure, or what the engine found of itself since (a lost rank).
-absl::Status FailureOf(const EngineSlot::Snapshot& now) {
+// The slot's failure, or what the engine found of itself since: a rank lost for good, or one that is built anew.
+absl::Status FailureOf(const EngineSlot::Snapshot& now, absl::Status (Engine::*found)() const) {
   if (now.state == EngineSlot::State::kFailed) return now.failure;
-  if (now.state == EngineSlot::State::kServing) return now.engine->Health();
+  if (now.state == EngineSlot::State::kServing) return (now.engine->*found)();
   return absl::OkStatus();
 }
 
 }  // namespace
 
 http::Response Health(const EngineSlot& slot) {
-  const absl::Status failure = FailureOf(slot.snapshot());
+  // While ranks are built anew the process is alive: nobody is to kill it.
+  const absl::Status failure = FailureOf(slot.snapshot(), &Engine::Failure);
   if (failure.ok()) return {.body = Dump({{"status", "alive"}})};
   return {.status = 503, .body = Dump({{"status", "failed"}, {"message", std::string(failure.message())}})};
 }
 
 http::Response Ready(const EngineSlot& slot) {
   const EngineSlot::Snapshot now = slot.snapshot();
-  const absl::Status failure = FailureOf(now);
-  ordered_json body = {{"status", failure.ok() ? Name(now.state) : Name(EngineSlot::State::kFailed)},
+  const absl::Status failure = FailureOf(now, &Engine::Health);
+  const bool recovers = !failure.ok() && now.state == EngineSlot::State::kServing && now.engine->Failure().ok();
+  ordered_json body = {{"status", failure.ok() ? Name(now.state)
+                                  : recovers   ? "recovering"
+                                               : Name(State::kFailed)},
                        {"model", slot.served_model_name()}};
   if (!failure.ok()) body["message"] = std::string(failure.message());
   if (now.state == EngineSlot::State::kLoading) {

@@ -23,7 +23,6 @@ constexpr Unsupported kEverywhere[] = {
     {"response_format", Harmless::kText, "leave it out or send {\"type\": \"text\"}"},
     {"bad_words", Harmless::kEmpty, "use logit_bias with -100"},
     {"allowed_token_ids", Harmless::kEmpty, "use logit_bias"},
-    {"prompt_logprobs", Harmless::kEmpty, "use /v1/completions with echo and logprobs"},
     {"guided_json", Harmless::kEmpty, "leave it out"},
     {"guided_regex", Harmless::kEmpty, "leave it out"},
     {"guided_choice", Harmless::kEmpty, "leave it out"},
@@ -33,7 +32,6 @@ constexpr Unsupported kEverywhere[] = {
     {"use_beam_search", Harmless::kFalse, "leave it out"},
     {"length_penalty", Harmless::kOne, "leave it out"},
     {"prompt_embeds", Harmless::kEmpty, "send prompt"},
-    {"return_tokens_as_token_ids", Harmless::kFalse, "use return_token_ids"},
     {"kv_transfer_params", Harmless::kEmpty, "leave it out"},
     {"thinking_token_budget", Harmless::kEmpty, "leave it out"},
 };
@@ -60,9 +58,17 @@ constexpr Unsupported kOfChat[] = {
 };
 
 // Whatever they say, the generated tokens are the same.
-constexpr const char* kWithoutEffect[] = {
-    "store",    "metadata",   "service_tier",        "verbosity",  "prompt_cache_key", "safety_identifier",
-    "priority", "cache_salt", "parallel_tool_calls", "prediction", "reasoning_effort", "prompt_cache_retention"};
+constexpr const char* kWithoutEffect[] = {"store",
+                                          "metadata",
+                                          "service_tier",
+                                          "verbosity",
+                                          "prompt_cache_key",
+                                          "safety_identifier",
+                                          "cache_salt",
+                                          "parallel_tool_calls",
+                                          "prediction",
+                                          "reasoning_effort",
+                                          "prompt_cache_retention"};
 
 bool AsksForNothing(const json& value, Harmless harmless) {
   switch (harmless) {

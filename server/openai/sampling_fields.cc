@@ -115,23 +115,43 @@ void ReadStreaming(FieldReader& fields, GenerationPlan* plan) {
 
 void ReadChoices(FieldReader& fields, const ModelContext& model, GenerationPlan* plan) {
   plan->n = static_cast<int32_t>(fields.Int("n", 1, model.limits->max_choices_per_prompt).value_or(1));
-  const auto best_of = fields.Int("best_of", 1, model.limits->max_choices_per_prompt);
-  if (best_of.has_value() && *best_of != plan->n) {
-    fields.Fail("best_of", absl::StrCat("is ", *best_of, " and n is ", plan->n,
-                                        "; choosing among more candidates than are returned is unsupported in this "
-                                        "version: leave best_of out or set it to n"));
+  plan->candidates =
+      static_cast<int32_t>(fields.Int("best_of", 1, model.limits->max_choices_per_prompt).value_or(plan->n));
+  if (plan->candidates < plan->n) {
+    fields.Fail("best_of",
+                absl::StrCat("is ", plan->candidates, ", less than n = ", plan->n, "; raise it or leave it out"));
   }
+  if (plan->candidates > plan->n && plan->stream) {
+    fields.Fail("best_of", absl::StrCat("is ", plan->candidates, ", more than n = ", plan->n,
+                                        ", and the best are known only at the end; send \"stream\": false"));
+  }
+  constexpr auto kInt = std::numeric_limits<int32_t>();
+  plan->request.priority = static_cast<int32_t>(fields.Int("priority", kInt.min(), kInt.max()).value_or(0));
   plan->return_token_ids = fields.Bool("return_token_ids").value_or(false) || model.tokenizer() == nullptr;
+  plan->tokens_as_ids = fields.Bool("return_tokens_as_token_ids").value_or(false);
+  plan->num_prompt_logprobs =
+      static_cast<int32_t>(fields.Int("prompt_logprobs", 0, model.limits->max_logprobs).value_or(-1));
+  if (plan->num_prompt_logprobs >= 0 && plan->stream) {
+    fields.Fail("prompt_logprobs", "is given in whole answers only; send \"stream\": false");
+  }
+}
+
+void SetLogProbs(GenerationPlan* plan) {
+  GenerationRequest& request = plan->request;
+  const bool ranks_candidates = plan->candidates > plan->n;
+  request.num_logprobs = std::max(plan->num_logprobs, ranks_candidates ? 0 : -1);
+  request.num_prompt_logprobs = std::max(plan->num_prompt_logprobs, plan->echo ? plan->num_logprobs : -1);
 }
 
 void SetLengths(FieldReader& fields, const ModelContext& model, const LengthFields& lengths, GenerationPlan* plan) {
   if (!fields.ok()) return;
-  const int64_t choices = static_cast<int64_t>(plan->prompts.size()) * plan->n;
+  const int64_t choices = static_cast<int64_t>(plan->prompts.size()) * plan->candidates;
   if (choices > model.limits->max_choices) {
-    return fields.Fail(lengths.prompt_name,
-                       absl::StrCat("has ", plan->prompts.size(), " prompts with n = ", plan->n, " each, ", choices,
-                                    " completions in all; the limit is ", model.limits->max_choices,
-                                    " per request: send several requests"));
+    return fields.Fail(
+        lengths.prompt_name,
+        absl::StrCat("has ", plan->prompts.size(), " prompts with ", plan->candidates > plan->n ? "best_of" : "n",
+                     " = ", plan->candidates, " each, ", choices, " completions in all; the limit is ",
+                     model.limits->max_choices, " per request: send several requests"));
   }
   const int64_t context = model.info().max_model_len;
   int64_t longest = 0;

@@ -48,16 +48,12 @@ CallScope::CallScope(Edge* edge, const grpc::CallbackServerContext& context, con
 }
 
 absl::Status CallScope::Admit(const v1::GenerateRequest& message, const GenerationRequest& request,
-                              const std::string& model, int* retry_after_seconds) {
-  const std::optional<KeyRefusal> refusal =
-      scope_.Admit({.operation = message.has_chat() ? "chat" : "text_completion",
-                    .model = model,
-                    .response_id = request.id,
-                    .request = &request,
-                    .prompt_tokens = static_cast<int64_t>(request.prompt.size())});
-  if (!refusal.has_value()) return absl::OkStatus();
-  *retry_after_seconds = refusal->retry_after_seconds;
-  return absl::ResourceExhaustedError(refusal->message);
+                              const std::string& model) {
+  return scope_.Admit({.operation = message.has_chat() ? "chat" : "text_completion",
+                       .model = model,
+                       .response_id = request.id,
+                       .request = &request,
+                       .prompt_tokens = static_cast<int64_t>(request.prompt.size())});
 }
 
 void CallScope::End(const absl::Status& status, const std::string& request_id) {

@@ -22,9 +22,8 @@ class CallScope {
 
   // UNAUTHENTICATED, with the remedy, unless the call's metadata bring a key or there are none.
   const absl::Status& authorization() const { return authorization_; }
-  // RESOURCE_EXHAUSTED, with the numbers, if the call's key is over a limit; `retry_after_seconds` is set then.
-  absl::Status Admit(const v1::GenerateRequest& message, const GenerationRequest& request, const std::string& model,
-                     int* retry_after_seconds);
+  // As RequestScope::Admit.
+  absl::Status Admit(const v1::GenerateRequest& message, const GenerationRequest& request, const std::string& model);
   // With every update of the engine's.
   void OnUpdate(const RequestUpdate& update) { scope_.OnUpdate(0, update); }
 

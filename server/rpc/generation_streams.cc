@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <random>
 #include <set>
 #include <utility>
@@ -9,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/retry_after.h"
 #include "server/rpc/call_scope.h"
 #include "server/rpc/request_codec.h"
 #include "server/rpc/response_writer.h"
@@ -57,11 +59,8 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     if (!engine.ok()) return engine.status();
     absl::StatusOr<GenerationRequest> request = ToEngineRequest(message, **engine, slot_.served_model_name());
     if (!request.ok()) return request.status();
-    int retry_after = 0;
-    if (absl::Status over = scope_.Admit(message, *request, slot_.served_model_name(), &retry_after); !over.ok()) {
-      context_->AddTrailingMetadata("retry-after", std::to_string(retry_after));
-      return over;
-    }
+    if (absl::Status over = scope_.Admit(message, *request, slot_.served_model_name()); !over.ok()) return over;
+    request->deadline = absl::FromChrono(context_->deadline());
     const std::string id = request->id;
     const bool with_logprobs = request->num_logprobs >= 0;
     const absl::Status status = (*engine)->Submit(*std::move(request), [self = shared_from_this(), engine = *engine, id,
@@ -87,6 +86,11 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     if (!update.finish.has_value()) return wanted;
     Close(EndStatus(id, update));
     return true;
+  }
+
+  void BeforeFinish(const absl::Status& status) override {
+    const std::optional<int64_t> seconds = RetryAfterSeconds(status);
+    if (seconds.has_value()) context_->AddTrailingMetadata("retry-after", absl::StrCat(*seconds));
   }
 
   void AbortRequest() {
@@ -185,10 +189,8 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
     }
     absl::StatusOr<GenerationRequest> request = ToEngineRequest(message, **engine, slot_.served_model_name());
     if (!request.ok()) return request.status();
-    int retry_after = 0;  // is in the message, too
-    if (absl::Status over = scope->Admit(message, *request, slot_.served_model_name(), &retry_after); !over.ok()) {
-      return over;
-    }
+    if (absl::Status over = scope->Admit(message, *request, slot_.served_model_name()); !over.ok()) return over;
+    request->deadline = absl::FromChrono(context_->deadline());
     {
       absl::MutexLock lock(&requests_mu_);
       engine_ = *engine;

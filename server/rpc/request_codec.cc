@@ -115,6 +115,7 @@ absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& mes
   if (message.has_skip_special_tokens()) request.skip_special_tokens = message.skip_special_tokens();
   request.detokenize = message.has_detokenize() ? message.detokenize() : engine.tokenizer() != nullptr;
   request.text_continues_prompt = !message.has_chat();
+  request.priority = message.priority();
   return request;
 }
 
@@ -190,6 +191,10 @@ v1::GetLoadResponse ToLoad(const EngineStats& stats) {
   v1::GetLoadResponse response;
   response.set_num_requests_running(stats.num_requests_running);
   response.set_num_requests_waiting(stats.num_requests_waiting);
+  response.set_num_tokens_waiting(stats.num_tokens_waiting);
+  for (size_t i = 0; i < kNumRejectReasons; ++i) {
+    (*response.mutable_num_requests_rejected())[Name(static_cast<RejectReason>(i))] = stats.requests_rejected[i];
+  }
   response.set_kv_pages_total(stats.kv_pages_total);
   response.set_kv_pages_used(stats.kv_pages_used);
   response.set_prompt_tokens(stats.prompt_tokens);

@@ -68,6 +68,10 @@ class ResponseWriter : public Reactor {
     Advance();
   }
 
+ protected:
+  // Once, with the stream's status, while trailing metadata may still be added.
+  virtual void BeforeFinish(const absl::Status& status) {}
+
  private:
   void End(absl::Status status, bool discard) {
     {
@@ -94,6 +98,7 @@ class ResponseWriter : public Reactor {
       }
     }
     if (finish.has_value()) {
+      BeforeFinish(*finish);
       this->Finish(ToGrpcStatus(*finish));
     } else {
       this->StartWrite(&in_flight_);

@@ -127,6 +127,11 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                       {"replicated", "tensor-parallel"}, &engine.attention)));
   flags->push_back(In(ranks, ExchangeFlag(&engine.exchange)));
   AddCollectiveFlags(engine, flags);
+  flags->push_back(In(ranks, DurationFlag("rank-timeout", "a process that gives no sign of life for so long is lost",
+                                          absl::Milliseconds(100), &engine.rank_timeout)));
+  flags->push_back(
+      In(ranks, DurationFlag("connect-timeout", "how long processes wait for each other, at the start and at a restart",
+                             absl::Seconds(1), &engine.connect_timeout)));
   flags->push_back(In(ranks, IntFlagOf("threads",
                                        "CPU threads of this process, divided among its ranks; 0: all cores (under a "
                                        "launcher, divided by the processes of this host)",
@@ -144,8 +149,10 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                         {.min = 1, .max = 1 << 20}, &engine.max_batch_tokens)));
   flags->push_back(In(memory, IntFlagOf("max-running-requests", "requests generated for at the same time",
                                         {.min = 1, .max = 1 << 16}, &engine.max_running_requests)));
-  flags->push_back(In(memory, IntFlagOf("max-queued-requests", "requests that may wait; more are refused",
-                                        {.min = 1, .max = 1 << 20}, &engine.max_queued_requests)));
+  flags->push_back(In(memory, EnumFlag("admission",
+                                       "a request runs once there is memory for its longest answer, or once there is "
+                                       "for its prompt, and may have to be computed again",
+                                       {"worst-case", "optimistic"}, &engine.admission)));
 
   const char* other = "Numerics and logs";
   flags->push_back(In(other, DTypeFlag(&engine.dtype)));
@@ -163,6 +170,24 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   AddLogFlags(draft->settings.log, flags);
 }
 
+void AddLoadFlags(EngineConfig& engine, std::vector<Flag>* flags) {
+  const char* load = "Load and faults";
+  flags->push_back(In(load, IntFlagOf("max-queued-requests", "requests that may wait; more are refused",
+                                      {.min = 1, .max = 1 << 20}, &engine.max_queued_requests)));
+  flags->push_back(In(load, IntFlagOf("max-queued-tokens", "of the prompts of requests that wait; 0: no limit",
+                                      {.remedy = "0 sets no limit"}, &engine.max_queued_tokens)));
+  flags->push_back(
+      In(load, DurationFlag("max-queue-seconds", "a request that has not begun by then is refused; 0: no limit",
+                            absl::ZeroDuration(), &engine.max_queue_time)));
+  flags->push_back(
+      In(load, DurationFlag("max-request-seconds", "a request that has not finished by then is ended; 0: no limit",
+                            absl::ZeroDuration(), &engine.max_request_time)));
+  flags->push_back(In(load, IntFlagOf("restart-ranks",
+                                      "after a rank is lost, tries to build the ranks anew and go on serving; 0: exit; "
+                                      "the same for all processes",
+                                      {.max = 1000}, &engine.restart_ranks)));
+}
+
 void AddServeFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   ServeSettings& serve = draft->settings.serve;
   const char* front = "Front ends";
@@ -178,6 +203,7 @@ void AddServeFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
   flags->push_back(
       In(front, TextFlag("ready-file", "FILE", "write the bound ports there as JSON, once ready", &serve.ready_file)));
 
+  AddLoadFlags(draft->settings.engine, flags);
   AddEdgeFlags(draft, flags);
 
   const char* metrics = "Metrics";

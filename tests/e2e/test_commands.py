@@ -167,6 +167,21 @@ def test_plan_for_cpu_ranks_counts_packed_weights():
     assert all(rank["nccl"] == rank["driver"] == rank["graphs"] == rank["reserve"] == 0 for rank in plan["ranks"])
 
 
+def test_weights_that_stay_unquantised_are_named(tmp_path):
+    config = json.loads((harness.MODEL / "config.json").read_text())
+    config |= {"num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 40}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    flags = ["--device", "cpu", "--ranks", "2", "--attention", "tensor-parallel", "--quantize", "int4"]
+    done = harness.run("plan", "--model", str(path), *flags)
+    assert done.returncode == 0, done.stderr
+    sentence = "'model.layers.0.self_attn.o_proj.weight' and 3 more are held unquantised: a rank's columns, 0 to 160"
+    assert f"note: rank 0: {sentence}" in done.stdout
+    tokens = ["--prompt-tokens", "1", "--max-tokens", "1"]
+    done = harness.run("generate", "--model", str(path), "--load-format", "dummy", *flags, *tokens)
+    assert sentence in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("recipe", ["nf4", "int4", "int8"])
 def test_model_quantised_once_answers_as_one_quantised_while_loading(recipe, tmp_path):
     out = tmp_path / "quantised"

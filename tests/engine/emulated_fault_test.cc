@@ -54,12 +54,41 @@ TEST_F(EmulatedFaultTest, AnErrorOfNcclOnOneRankEndsRequestsOnAllAsUnavailable) 
   }
   EXPECT_TRUE(absl::IsUnavailable(engine->Health())) << engine->Health();
   EXPECT_NE(engine->Health().message().find("rank 1"), std::string::npos) << engine->Health();
+  while (engine->Failure().ok() && absl::Now() < begin + absl::Seconds(30)) absl::SleepFor(absl::Milliseconds(10));
+  EXPECT_TRUE(absl::IsUnavailable(engine->Failure())) << "for good, without restart_ranks";
   EXPECT_EQ(last.finish, FinishReason::kError);
   EXPECT_TRUE(absl::IsUnavailable(last.status)) << last.status;
   // Nothing hangs: the engine ends, and what comes later is refused.
   EXPECT_TRUE(absl::IsUnavailable(engine->Submit(GreedyRequest("late", {1}, 1), [](const RequestUpdate&) {})));
   engine.reset();
   EXPECT_LT(absl::Now() - begin, absl::Seconds(60));
+}
+
+TEST_F(EmulatedFaultTest, RanksAreBuiltAnewAfterOneIsLostAndAnswerAsBefore) {
+  EngineConfig config = TwoGpus();
+  config.restart_ranks = 2;
+  std::unique_ptr<Engine> engine = StartEngine(config);
+  GenerationRequest request = GreedyRequest("before", {1, 2, 3}, 4);
+  request.stop.ignore_eos = true;
+  const Completion before = RunAlone(*engine, request);
+  EXPECT_EQ(before.finish, FinishReason::kLength);
+
+  fake_nccl::InjectAsyncError(1, ncclRemoteError);
+  const absl::Time deadline = absl::Now() + absl::Seconds(120);
+  while (engine->Stats().num_rank_restarts == 0 && absl::Now() < deadline) {
+    if (!engine->Health().ok()) {
+      const absl::Status refused = engine->Submit(GreedyRequest("meanwhile", {1}, 1), [](const RequestUpdate&) {});
+      EXPECT_TRUE(refused.ok() || absl::IsUnavailable(refused)) << refused;
+    }
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_EQ(engine->Stats().num_rank_restarts, 1u);
+  EXPECT_TRUE(engine->Health().ok()) << engine->Health();
+  EXPECT_TRUE(engine->Failure().ok()) << engine->Failure();
+  request.id = "after";
+  const Completion after = RunAlone(*engine, request);
+  EXPECT_EQ(after.finish, FinishReason::kLength) << after.status;
+  EXPECT_EQ(after.ids(), before.ids());
 }
 
 TEST_F(EmulatedFaultTest, AModelThatDoesNotFitIsRefusedWithNeedAndHave) {

@@ -99,6 +99,24 @@ TEST(EnginePlan, SetsPagesWhereverThePlanSaysThem) {
   EXPECT_EQ(plan->config.kv_cache_bytes, 100 * 2 * 2 * 4 * 16 * 16 * 2);
 }
 
+TEST(EnginePlan, LetsTheRanksOfOneProcessTakePartInEachOthersLoopsOnCpus) {
+  const auto guests = [](const EngineConfig& config, int world_size) {
+    const auto plan = MakeEnginePlan(config, SmallSpec(), world_size);
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    return plan->cpu_backend_options().num_guests;
+  };
+  EngineConfig config;
+  config.num_threads = 6;
+  EXPECT_EQ(guests(config, 1), 0);
+  config.num_local_ranks = 2;
+  EXPECT_EQ(guests(config, 2), 3);
+  config.reference_kernels = true;
+  EXPECT_EQ(guests(config, 2), 0);
+  config.reference_kernels = false;
+  config.launch.num_processes = 2;
+  EXPECT_EQ(guests(config, 4), 0);
+}
+
 TEST(EnginePlan, RefusesShapesThatTheGpuKernelsDoNotTake) {
   const auto expect_refused = [](DecoderSpec spec, const std::vector<std::string>& words) {
     EXPECT_TRUE(MakeEnginePlan({}, spec, 1).ok());

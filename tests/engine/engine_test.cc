@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <future>
 #include <mutex>
@@ -10,6 +11,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "engine/retry_after.h"
 #include "tests/engine/blocking_client.h"
 
 namespace switchyard {
@@ -62,6 +65,9 @@ TEST(Engine, PreemptionChangesNoOutput) {
   const std::unique_ptr<Engine> roomy = StartEngine(config);
   // Two sequences of full length per rank: most of forty must wait or be preempted.
   config.kv_cache_bytes = int64_t{2} * 128 * 2 * 4 * 2 * 64 * 4;
+  config.admission = Admission::kWorstCase;
+  const std::unique_ptr<Engine> reserving = StartEngine(config);
+  config.admission = Admission::kOptimistic;
   const std::unique_ptr<Engine> cramped = StartEngine(config);
   std::vector<GenerationRequest> requests;
   for (int i = 0; i < 40; ++i) {
@@ -73,7 +79,10 @@ TEST(Engine, PreemptionChangesNoOutput) {
   const std::vector<Completion> expected = RunTogether(*roomy, requests);
   const std::vector<Completion> got = RunTogether(*cramped, requests);
   for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(got[i].ids(), expected[i].ids()) << requests[i].id;
+  const std::vector<Completion> undisturbed = RunTogether(*reserving, requests);
+  for (size_t i = 0; i < requests.size(); ++i) EXPECT_EQ(undisturbed[i].ids(), expected[i].ids()) << requests[i].id;
   EXPECT_GT(cramped->Stats().num_preemptions, 0u);
+  EXPECT_EQ(reserving->Stats().num_preemptions, 0u);
   EXPECT_EQ(roomy->Stats().num_preemptions, 0u);
   EXPECT_EQ(cramped->Stats().kv_pages_used, 0);
 }
@@ -220,6 +229,67 @@ TEST(Engine, FullQueueIsRefusedAndOthersGoOn) {
   EXPECT_GT(num_refused, 0);
   std::unique_lock lock(mu);
   done.wait(lock, [&] { return num_finished == num_accepted; });
+}
+
+TEST(Engine, ARefusalSaysWhatWaitsAndWhenToComeBack) {
+  EngineConfig config = TinyConfig();
+  config.max_running_requests = 1;
+  config.max_queued_requests = 1;
+  const std::unique_ptr<Engine> engine = StartEngine(config);
+  absl::Status refusal;
+  std::vector<std::string> taken;
+  std::promise<void> ended;
+  std::atomic<int> num_left = 1;  // and one for each that is taken
+  const auto end_one = [&] {
+    if (--num_left == 0) ended.set_value();
+  };
+  for (int i = 0; refusal.ok(); ++i) {
+    GenerationRequest request = GreedyRequest(absl::StrCat("r", i), {1, 50, 60}, 1000);
+    request.stop.ignore_eos = true;
+    ++num_left;
+    refusal = engine->Submit(request, [&](const RequestUpdate& update) {
+      if (update.finish.has_value()) end_one();
+    });
+    if (refusal.ok()) {
+      taken.push_back(request.id);
+    } else {
+      --num_left;
+    }
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(refusal)) << refusal;
+  EXPECT_NE(refusal.message().find("--max-queued-requests 1"), std::string::npos) << refusal;
+  EXPECT_GE(RetryAfterSeconds(refusal).value_or(0), 1) << refusal;
+  EXPECT_EQ(engine->Stats().requests_rejected[static_cast<size_t>(RejectReason::kQueuedRequests)], 1u);
+  for (const std::string& id : taken) engine->Abort(id);
+  end_one();
+  ended.get_future().wait();
+}
+
+TEST(Engine, WaitingTooLongEndsInResourceExhaustedAndRunningTooLongInDeadlineExceeded) {
+  EngineConfig config = TinyConfig();
+  config.max_running_requests = 1;
+  config.max_queue_time = absl::Milliseconds(50);
+  config.max_request_time = absl::Milliseconds(400);
+  const std::unique_ptr<Engine> engine = StartEngine(config);
+  std::vector<GenerationRequest> requests;
+  for (const char* id : {"runs", "waits"}) {
+    requests.push_back(GreedyRequest(id, {1, 50, 60}, 4000));
+    requests.back().stop.ignore_eos = true;
+  }
+  const std::vector<Completion> ends = RunTogether(*engine, requests);
+  EXPECT_EQ(ends[0].finish, FinishReason::kAborted);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(ends[0].status)) << ends[0].status;
+  EXPECT_NE(ends[0].status.message().find("--max-request-seconds is 400ms"), std::string::npos) << ends[0].status;
+  EXPECT_GT(ends[0].usage.completion_tokens, 0);
+  EXPECT_TRUE(absl::IsResourceExhausted(ends[1].status)) << ends[1].status;
+  EXPECT_NE(ends[1].status.message().find("--max-queue-seconds is 50ms"), std::string::npos) << ends[1].status;
+  EXPECT_TRUE(RetryAfterSeconds(ends[1].status).has_value());
+  EXPECT_EQ(engine->Stats().requests_rejected[static_cast<size_t>(RejectReason::kQueueTime)], 1u);
+  EXPECT_EQ(engine->Stats().kv_pages_used, 0);
+  // A client's own deadline.
+  requests[0].deadline = absl::Now() + absl::Milliseconds(50);
+  const Completion hurried = RunAlone(*engine, requests[0]);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(hurried.status)) << hurried.status;
 }
 
 TEST(Engine, DrainFinishesWhatRunsAndTakesNothingNew) {

@@ -38,7 +38,7 @@ EngineConfig OnCpu(int ranks) {
 }
 
 // Some 360 MB in bfloat16.
-std::unique_ptr<Checkpoint> OpenLarger() {
+std::unique_ptr<Checkpoint> OpenLarger(const QuantizationChoices& quantize) {
   const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "larger" / "config.json";
   std::filesystem::create_directories(path.parent_path());
   std::ofstream(path) << R"({"model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "hidden_act": "silu",
@@ -46,7 +46,7 @@ std::unique_ptr<Checkpoint> OpenLarger() {
     "num_key_value_heads": 4, "num_local_experts": 8, "num_experts_per_tok": 2, "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-05, "rope_theta": 1000000.0, "vocab_size": 8000, "tie_word_embeddings": false,
     "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2, "sliding_window": null})";
-  auto checkpoint = Checkpoint::OpenConfig(path.string());
+  auto checkpoint = Checkpoint::OpenConfig(path.string(), quantize);
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
   return *std::move(checkpoint);
 }
@@ -155,19 +155,27 @@ TEST(HostMemoryPlan, CountsWeightsInTheFormOfTheFastKernels) {
 
 TEST(HostMemoryPlan, EqualsWhatTheProcessAllocatesWithinOnePercent) {
   SKIP_UNDER_SANITIZERS();
-  const auto checkpoint = OpenLarger();
-  for (const int ranks : {1, 2}) {
-    EngineConfig config = OnCpu(ranks);
-    config.kv_cache_bytes = 64 * kMiB;
-    const EnginePlan plan = PlanFor(config, *checkpoint);
-    const RankMemory memory = MemoryOf(plan, *checkpoint, 0);
-    const int64_t planned = memory.total() - memory.scratch;  // which nobody has used yet
-    EXPECT_GT(planned, 200 * kMiB);
-    LiveRank rank;
-    const int64_t before = AllocatedByProcess();
-    Create(plan, *checkpoint, rank);
-    const int64_t allocated = AllocatedByProcess() - before;
-    EXPECT_NEAR(static_cast<double>(allocated), static_cast<double>(planned), 0.01 * static_cast<double>(planned));
+  for (const char* format : {"none", "nf4", "int4", "int8"}) {
+    const auto checkpoint = OpenLarger(Quantized(format));
+    for (const std::optional<DType> kv_dtype :
+         {std::optional<DType>(), std::optional(DType::kFloat8E4M3), std::optional(DType::kInt8)}) {
+      for (const int ranks : {1, 2}) {
+        SCOPED_TRACE(
+            absl::StrCat(format, ", KV ", kv_dtype.has_value() ? Name(*kv_dtype) : "float32", ", ", ranks, " ranks"));
+        EngineConfig config = OnCpu(ranks);
+        config.kv_cache_bytes = 64 * kMiB;
+        config.kv_dtype = kv_dtype;
+        const EnginePlan plan = PlanFor(config, *checkpoint);
+        const RankMemory memory = MemoryOf(plan, *checkpoint, 0);
+        const int64_t planned = memory.total() - memory.scratch;  // which nobody has used yet
+        EXPECT_GT(planned, 100 * kMiB);
+        LiveRank rank;
+        const int64_t before = AllocatedByProcess();
+        Create(plan, *checkpoint, rank);
+        const int64_t allocated = AllocatedByProcess() - before;
+        EXPECT_NEAR(static_cast<double>(allocated), static_cast<double>(planned), 0.01 * static_cast<double>(planned));
+      }
+    }
   }
 }
 

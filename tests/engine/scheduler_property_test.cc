@@ -97,6 +97,7 @@ class Simulation {
       if (testing::Test::HasFatalFailure()) return;
     }
     EXPECT_EQ(scheduler_->pages_used(), 0);
+    EXPECT_TRUE(!config_.reserve_worst_case || scheduler_->num_preemptions() == 0);
     for (const Job& job : jobs_) CheckResult(job);
   }
   uint64_t num_steps() const { return num_steps_; }
@@ -127,6 +128,7 @@ class Simulation {
     config.pages_per_domain = Pick(longest, 3 * longest);
     config.max_batch_tokens = Pick(1, 64);
     config.max_running_requests = Pick(1, 16);
+    config.reserve_worst_case = Pick(0, 2) == 0;
     config.max_score_rows = Pick(1, Pick(0, 1) == 0 ? 2 : 16);
     return config;
   }
@@ -138,6 +140,7 @@ class Simulation {
       job.request.prompt.push_back(static_cast<int32_t>(Pick(1, kVocabulary - 1)));
     }
     if (Pick(0, scoring_odds_) == 0) job.request.num_prompt_logprobs = 0;
+    job.request.priority = static_cast<int32_t>(Pick(0, num_priorities_ - 1));
     job.request.stop.max_tokens = static_cast<int32_t>(Pick(job.request.num_prompt_logprobs < 0 ? 1 : 0, 50));
     job.request.stop.ignore_eos = Pick(0, 1) == 0;
     job.seed = random_();
@@ -166,8 +169,11 @@ class Simulation {
     ASSERT_EQ(step.batch.tokens.empty(), all.empty()) << "work is left undone";
     if (all.empty()) return;
     ++num_steps_;
-    ASSERT_TRUE(!first_has_run || all.front()->pages.size() > 0) << "the first arrival was preempted";
+    ASSERT_TRUE(!first_has_run || all.front()->pages.size() > 0) << "the first in order was preempted";
     ASSERT_EQ(scheduler_->All(), all);
+    ASSERT_TRUE(std::is_sorted(all.begin(), all.end(), [](const Sequence* a, const Sequence* b) {
+      return a->request().priority < b->request().priority;
+    }));
     CheckAdmission(waiting);
     CheckBudgets(step);
     CheckSequences(step);
@@ -241,13 +247,13 @@ class Simulation {
     }
   }
 
-  // First come, first admitted, also after a preemption.
+  // First in order, first admitted, also after a preemption.
   static void CheckAdmission(const std::vector<Sequence*>& waiting) {
     ASSERT_TRUE(std::is_partitioned(waiting.begin(), waiting.end(),
                                     [](const Sequence* sequence) { return sequence->pages.size() > 0; }));
   }
 
-  // All that decode and the first that prefills advance; the first arrival ends in good time.
+  // All that decode and the first that prefills advance; the first in order ends in good time.
   void CheckTurns(const std::vector<Sequence*>& all) {
     bool is_first_to_prefill = true;
     for (const Sequence* sequence : all) {
@@ -260,8 +266,9 @@ class Simulation {
       first_id_ = all.front()->request().id;
       first_since_ = num_steps_;
     }
-    // While others hold its pages, and then for its own tokens.
-    ASSERT_LE(num_steps_ - first_since_, static_cast<uint64_t>(2 * kMaxLength));
+    // While others hold its pages, which may not have begun long before it where priorities decide; and then for its
+    // own tokens.
+    ASSERT_LE(num_steps_ - first_since_, static_cast<uint64_t>((num_priorities_ > 1 ? 4 : 2) * kMaxLength));
   }
 
   static void CheckResult(const Job& job) {
@@ -292,6 +299,7 @@ class Simulation {
   std::mt19937 random_;
   const SchedulerConfig config_;
   const int64_t scoring_odds_ = Pick(0, 4);
+  const int64_t num_priorities_ = Pick(1, 3);
   HashModel model_;
   std::deque<Job> jobs_;  // by request id; stays put, since sequences borrow the records
   std::unique_ptr<Scheduler> scheduler_;

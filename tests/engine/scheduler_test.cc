@@ -14,7 +14,14 @@ class SchedulerRules : public testing::Test {
   void Start(const SchedulerConfig& config) { scheduler_ = std::make_unique<Scheduler>(config); }
 
   Sequence* Add(int64_t prompt_tokens, int32_t max_tokens, int32_t num_prompt_logprobs = -1) {
+    return Add(prompt_tokens, max_tokens, num_prompt_logprobs, GenerationRequest());
+  }
+  Sequence* AddWithPriority(int32_t priority, int64_t prompt_tokens, int32_t max_tokens) {
     GenerationRequest request;
+    request.priority = priority;
+    return Add(prompt_tokens, max_tokens, -1, request);
+  }
+  Sequence* Add(int64_t prompt_tokens, int32_t max_tokens, int32_t num_prompt_logprobs, GenerationRequest request) {
     request.id = std::string(1, static_cast<char>('a' + records_.size()));
     for (int64_t i = 0; i < prompt_tokens; ++i) request.prompt.push_back(static_cast<int32_t>(100 + i));
     request.stop.max_tokens = max_tokens;
@@ -300,6 +307,64 @@ TEST_F(SchedulerRules, FindsSequencesWaitingAndRunning) {
   EXPECT_EQ(scheduler_->Find("c"), nullptr);
   EXPECT_EQ(a->first_scheduled, absl::UnixEpoch() + absl::Seconds(1));
   EXPECT_EQ(b->first_scheduled, absl::InfinitePast());
+}
+
+TEST_F(SchedulerRules, AdmitsLowerPriorityNumbersFirstAndEqualsByArrival) {
+  Start({.pages_per_domain = 10, .page_size = 4, .max_running_requests = 1});
+  AddWithPriority(1, 2, 1);
+  AddWithPriority(0, 2, 1);
+  AddWithPriority(0, 2, 1);
+  AddWithPriority(-5, 2, 1);
+  std::string order;
+  for (int i = 0; i < 4; ++i) order += Tokens(Step()) + " ";
+  EXPECT_EQ(order, "d:2 b:2 c:2 a:2 ");
+}
+
+TEST_F(SchedulerRules, PreemptsTheHighestPriorityNumberWhateverItsArrival) {
+  Start({.pages_per_domain = 6, .page_size = 2});
+  Sequence* early = AddWithPriority(1, 4, 7);
+  Sequence* urgent = AddWithPriority(0, 4, 7);
+  EXPECT_EQ(Tokens(Step()), "b:4 a:4");
+  while (scheduler_->num_preemptions() == 0) Step();
+  EXPECT_EQ(early->pages.size(), 0);
+  EXPECT_GT(urgent->pages.size(), 0);
+  EXPECT_EQ(scheduler_->All(), (std::vector<Sequence*>{urgent, early}));
+}
+
+TEST_F(SchedulerRules, ReservingTheWorstCaseAdmitsOnlyWhatCanFinish) {
+  Start({.pages_per_domain = 4, .page_size = 2, .reserve_worst_case = true});
+  Add(2, 5);  // 6 cached tokens at most: 3 pages
+  Add(1, 3);  // 2 pages
+  EXPECT_EQ(Tokens(Step()), "a:2");
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(Tokens(Step()), "a:1");
+  EXPECT_EQ(Tokens(Step()), "b:1");
+  EXPECT_EQ(scheduler_->num_preemptions(), 0u);
+}
+
+TEST_F(SchedulerRules, CountsThoseThatHaveNeverRunAsBacklog) {
+  Start({.pages_per_domain = 10, .page_size = 4, .max_running_requests = 1});
+  Add(2, 3);
+  Add(5, 3);
+  Add(7, 3);
+  EXPECT_EQ(scheduler_->backlog().requests, 3);
+  EXPECT_EQ(scheduler_->backlog().prompt_tokens, 14);
+  Step();
+  EXPECT_EQ(scheduler_->backlog().requests, 2);
+  EXPECT_EQ(scheduler_->backlog().prompt_tokens, 12);
+}
+
+TEST_F(SchedulerRules, FindsWhatWaitsTooLongAndWhatHasPassedItsDeadline) {
+  Start({.pages_per_domain = 10, .page_size = 4, .max_running_requests = 1});
+  const absl::Time begin = absl::UnixEpoch();  // when all are submitted
+  GenerationRequest hurried;
+  hurried.deadline = begin + absl::Seconds(5);
+  Sequence* running = Add(2, 3, -1, hurried);
+  Sequence* waiting = Add(2, 3);
+  Step();
+  const absl::Time now = begin + absl::Seconds(4);
+  EXPECT_TRUE(scheduler_->Overdue(now, absl::InfinitePast()).empty());
+  EXPECT_EQ(scheduler_->Overdue(now, begin + absl::Seconds(1)), std::vector{waiting});
+  EXPECT_EQ(scheduler_->Overdue(now + absl::Seconds(1), absl::InfinitePast()), std::vector{running});
 }
 
 TEST_F(SchedulerRules, SaysWhatASequenceNeedsThatCanNeverRun) {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <optional>
 
-#include "tests/kernels/test_backends.h"
+#include "tests/kernels/paged_cache.h"
 
 namespace switchyard {
 namespace {
@@ -176,6 +176,30 @@ TEST_P(AttentionTest, ANanSequenceHarmsNoOther) {
   for (size_t i = 0; i < out.size(); ++i) {
     const bool is_first = i < 30 * 4 * 16 && i / 16 % 4 < 2;
     ASSERT_EQ(std::isnan(out[i]), is_first) << i;
+  }
+}
+
+// Of one KV head, in prefills and decodes.
+TEST_P(AttentionTest, ANanKeyReachesEveryTokenThatSeesIt) {
+  const PagedSequences sequences = {.spec = {.num_heads = 4, .num_kv_heads = 2, .head_dim = 32, .scale = 0.2f},
+                                    .lengths = {150, 90}};
+  for (const DType dtype : {DType::kFloat32, DType::kFloat8E4M3, DType::kInt8}) {
+    for (const int64_t position : {0, 63, 70, 149}) {
+      SCOPED_TRACE(testing::Message() << Name(dtype) << " position " << position);
+      std::vector<float> qkv = Normal((150 + 90) * 8 * 32);
+      qkv[(position * 8 + 5) * 32 + 11] = NAN;  // of 8 heads: 4 of queries, the first sequence's second key head
+      PagedCache cache(*backend_, dtype, sequences, 1);
+      const auto expect_nan = [&](int64_t from, int64_t to) {
+        const std::vector<float> out = cache.Run(qkv, {}, from, to);
+        for (size_t i = 0; i < out.size(); ++i) {
+          const int64_t token = from + static_cast<int64_t>(i) / (4 * 32);
+          const bool sees_it = token < 150 && token >= position && i / 32 % 4 >= 2;
+          ASSERT_EQ(std::isnan(out[i]), sees_it) << "token " << token << " element " << i;
+        }
+      };
+      expect_nan(0, 150);
+      expect_nan(149, 150);
+    }
   }
 }
 

@@ -19,7 +19,7 @@ LaunchSpec Spec(int port, int num_processes, int process_idx) {
           .num_processes = num_processes,
           .process_idx = process_idx,
           .connect_timeout = absl::Seconds(30),
-          .job = "tiny-mixtral"};
+          .job = {{"model", "tiny-mixtral"}, {"--page-size", "16"}}};
 }
 
 void ExpectStatus(const absl::Status& status, absl::StatusCode code, const std::string& words) {
@@ -76,14 +76,17 @@ TEST(Launch, SaysThatTheMasterIsMissing) {
   ExpectStatus(ConnectRanks(spec).status(), absl::StatusCode::kDeadlineExceeded, "process 0 did not answer");
 }
 
-TEST(Launch, ShowsBothJobsThatDiffer) {
+TEST(Launch, ShowsBothValuesOfWhatDiffers) {
   const int port = FreePort();
   RunRanks(3, [&](int process) {
     LaunchSpec spec = Spec(port, 3, process);
-    if (process == 1) spec.job = "mixtral 8x7b";
+    if (process == 1) spec.job = {{"model", "tiny-mixtral"}, {"--page-size", "32"}, {"--later-flag", "on"}};
     const absl::Status status = ConnectRanks(spec).status();
-    ExpectStatus(status, absl::StatusCode::kFailedPrecondition, "process 0 has \"tiny-mixtral\"");
-    ExpectStatus(status, absl::StatusCode::kFailedPrecondition, "process 1 has \"mixtral 8x7b\"");
+    ExpectStatus(status, absl::StatusCode::kFailedPrecondition,
+                 "--page-size is \"16\" in process 0 and \"32\" in process 1");
+    ExpectStatus(status, absl::StatusCode::kFailedPrecondition,
+                 "--later-flag is unknown in process 0 and \"on\" in process 1");
+    EXPECT_EQ(status.message().find("tiny-mixtral"), std::string::npos) << "what agrees is left out: " << status;
   });
 }
 

@@ -102,6 +102,16 @@ void FakeEngine::Abort(const std::string& request_id) {
   if (found != active_.end()) found->second->aborted = true;
 }
 
+void FakeEngine::SetRecovers(bool recovers) {
+  absl::MutexLock lock(&mu_);
+  recovers_ = recovers;
+}
+
+absl::Status FakeEngine::Failure() const {
+  absl::MutexLock lock(&mu_);
+  return recovers_ ? absl::OkStatus() : health_;
+}
+
 absl::Status FakeEngine::Health() const {
   absl::MutexLock lock(&mu_);
   return health_;

@@ -44,7 +44,8 @@ class FakeEngine : public Engine {
   std::vector<GenerationRequest> submitted() const;  // in order
   size_t num_aborted() const;                        // in flight when they were
   void SetStats(EngineStats stats);
-  void SetHealth(absl::Status health);
+  void SetHealth(absl::Status health);  // of Failure, too, unless `recovers`
+  void SetRecovers(bool recovers);
 
   const ModelInfo& model_info() const override { return info_; }
   const Tokenizer* tokenizer() const override { return options_.has_tokenizer ? &tokenizer_ : nullptr; }
@@ -54,6 +55,7 @@ class FakeEngine : public Engine {
   void Abort(const std::string& request_id) override;
   absl::Status Drain(absl::Duration limit) override { return absl::OkStatus(); }
   absl::Status Health() const override;
+  absl::Status Failure() const override;
   EngineStats Stats() const override;
 
   // What token `idx` of every request has; its top list leaves the token itself out when `idx` is odd.
@@ -93,6 +95,7 @@ class FakeEngine : public Engine {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   EngineStats stats_ ABSL_GUARDED_BY(mu_);
   absl::Status health_ ABSL_GUARDED_BY(mu_);
+  bool recovers_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };
 

@@ -20,6 +20,8 @@ struct TensorPlan {
   std::vector<int64_t> shape;
 
   int64_t num_elements() const { return shape[0] * (shape.size() > 1 ? shape[1] : 1); }
+  // Of the first row; a norm is one row.
+  int64_t row_elements() const { return shape.back(); }
 };
 
 std::vector<TensorPlan> PlanTensors(const SyntheticCheckpointOptions& o) {
@@ -92,8 +94,9 @@ void WriteTensor(const TensorPlan& tensor, const SyntheticCheckpointOptions& opt
   Random random(options.seed, tensor.name);
   constexpr int64_t kBlock = int64_t{1} << 20;
   std::vector<char> block;
-  for (int64_t begin = 0; begin < tensor.num_elements(); begin += kBlock) {
-    const int64_t count = std::min(kBlock, tensor.num_elements() - begin);
+  const int64_t written = options.first_rows_only ? tensor.row_elements() : tensor.num_elements();
+  for (int64_t begin = 0; begin < written; begin += kBlock) {
+    const int64_t count = std::min(kBlock, written - begin);
     const size_t size = SizeOf(options.dtype);
     block.resize(static_cast<size_t>(count) * size);
     uint64_t word = 0;
@@ -105,6 +108,7 @@ void WriteTensor(const TensorPlan& tensor, const SyntheticCheckpointOptions& opt
     }
     out.write(block.data(), static_cast<std::streamsize>(block.size()));
   }
+  out.seekp((tensor.num_elements() - written) * static_cast<int64_t>(SizeOf(options.dtype)), std::ios::cur);
 }
 
 void WriteFile(const std::vector<TensorPlan>& tensors, const SyntheticCheckpointOptions& options,
@@ -127,6 +131,7 @@ void WriteFile(const std::vector<TensorPlan>& tensors, const SyntheticCheckpoint
   out << json;
   for (const TensorPlan& tensor : tensors) WriteTensor(tensor, options, out);
   out.close();
+  std::filesystem::resize_file(path, 8 + json_size + static_cast<uint64_t>(offset));  // a last row that was left out
 }
 
 void WriteJson(const nlohmann::ordered_json& json, const std::string& path) {

@@ -27,6 +27,9 @@ struct SyntheticCheckpointOptions {
   DType dtype = DType::kBFloat16;  // kBFloat16, kFloat16 or kFloat32
   uint64_t seed = 1;
   int num_files = 1;  // 1: model.safetensors; more: shards of about equal size and their index
+  // Of each tensor only the first row is written; the others are zeros, and holes where the file system has them: a
+  // checkpoint of any size, made in no time.
+  bool first_rows_only = false;
 };
 
 // Writes config.json, generation_config.json and the weights into `directory`, which is made if need be. Matrices are

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <tuple>
 
 #include "engine/checkpoint/quantization_config.h"
 #include "tests/engine/checkpoint/loaded_weights.h"
@@ -92,6 +93,43 @@ TEST(LoadPlan, ShareOfColumnsInActOrderIsDequantised) {
   EXPECT_TRUE(half.layers[0].experts[0].gate_up.quantization.reordered);
   EXPECT_THAT(half.warnings,
               ElementsAre(AllOf(HasSubstr("o_proj.weight' is held unquantised"), HasSubstr("act-order"))));
+}
+
+TEST(LoadPlan, RoutersThatAreQuantisedInTheFileAreDequantised) {
+  DecoderSpec spec = Spec();
+  const QuantizationConfig config{.place = "config.json: quantization_config",
+                                  .storage = WeightStorage::kBitsAndBytes,
+                                  .group_size = 64,
+                                  .double_quantized = true};
+  const WeightMap weights = Imagine(spec, &config);
+  ASSERT_FALSE(weights.Find(WeightRole::kRouter).is_dense());
+  const LoadPlan plan = PlanOf(spec, weights, WholeModel(spec));
+  const StackedSlices& router = plan.layers[0].router;
+  EXPECT_TRUE(router.quantization.is_dense());
+  EXPECT_TRUE(router.recipe.is_dense());
+  EXPECT_TRUE(router.dtype == spec.weight_dtype);
+  EXPECT_TRUE(router.slices[0].is_read_whole);
+  EXPECT_FALSE(plan.layers[0].qkv.quantization.is_dense());
+  EXPECT_THAT(plan.warnings, IsEmpty());
+}
+
+// Heads 0 to 8 and 8 to 12 of 12: a nested block may end within the first share's groups of a row.
+TEST(LoadPlan, UnequalSharesOfDoubleQuantisedColumnsHavePlainScalesWhereNestedOnesDoNotFit) {
+  DecoderSpec spec = Spec();
+  spec.num_heads = spec.num_kv_heads = 12;
+  const WeightMap weights = Imagine(spec, nullptr);
+  const QuantizationRecipe nf4 = *ParseQuantizationRecipe("nf4");
+  for (const auto& [begin, end, fit] : {std::tuple(0, 8, false), std::tuple(8, 12, true)}) {
+    WeightShard shard = WholeModel(spec);
+    shard.head_begin = shard.kv_head_begin = begin;
+    shard.head_end = shard.kv_head_end = end;
+    const LoadPlan plan = PlanOf(spec, weights, shard, {.attention = nf4});
+    EXPECT_TRUE(plan.layers[0].attention_output.quantization.format == WeightFormat::kNf4);
+    EXPECT_EQ(plan.layers[0].attention_output.quantization.double_quantized, fit);
+    EXPECT_TRUE(plan.layers[0].attention_output.slices[0].is_read_whole);
+    EXPECT_TRUE(plan.layers[0].qkv.quantization.double_quantized);
+    EXPECT_THAT(plan.warnings, IsEmpty());
+  }
 }
 
 TEST(LoadPlan, StackedTensorsInDifferentFormsAreDense) {

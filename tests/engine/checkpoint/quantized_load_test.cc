@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -136,6 +137,24 @@ TEST_F(QuantizedLoadTest, SharesOfColumnsAreHeldInSmallerGroups) {
   const ModelWeights weights = Load(*checkpoint, SecondHalf(checkpoint->spec()));
   EXPECT_EQ(weights.layers[0].attention_output->spec().quantization.group_size, 64);
   EXPECT_EQ(weights.layers[0].qkv->spec().quantization.group_size, 128);
+}
+
+// Rows of 12 groups, of which 8 may lie in two nested blocks (NestedScalesFit).
+TEST_F(QuantizedLoadTest, UnequalSharesOfDoubleQuantisedRowsHoldTheSameValues) {
+  SyntheticCheckpointOptions model = kModel;
+  model.num_heads = model.num_kv_heads = 12;
+  model.head_dim = 64;
+  Write(model);
+  const QuantizationChoices choices = Everything("nf4");
+  const auto checkpoint = Open(choices);
+  for (const auto& [begin, end] : {std::pair(0, 8), std::pair(8, 12), std::pair(2, 6)}) {
+    WeightShard shard = WholeModel(checkpoint->spec());
+    shard.head_begin = shard.kv_head_begin = begin;
+    shard.head_end = shard.kv_head_end = end;
+    ModelWeights weights = Load(*checkpoint, shard, {.num_threads = 2, .block_bytes = 1000});
+    ExpectSameAsFiles(directory(), checkpoint->spec(), shard, weights, choices);
+    EXPECT_EQ(weights.layers[0].attention_output->spec().quantization.double_quantized, begin == 8);
+  }
 }
 
 TEST_F(QuantizedLoadTest, SharesThatCutGroupsStayDenseWithAWarning) {

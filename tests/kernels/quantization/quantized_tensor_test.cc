@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "tests/kernels/quantization/quantization_test_util.h"
@@ -116,10 +119,37 @@ TEST(SliceColumnsDeathTest, BeginsAndEndsAtGroups) {
 }
 
 // Row 21 of 12 groups begins 4 groups before a nested block ends: no room for the other scale beside that of 8 groups.
-TEST(SliceColumnsDeathTest, RefusesGroupsOfTwoNestedBlocksWhereOnlyOneScaleIsKept) {
-  const QuantizedTensor tensor = MustQuantize("nf4", Normal(22 * 12 * 64), 12 * 64);
-  ExpectNestedScalesHold(SliceColumns(tensor, 4 * 64, 12 * 64));
-  EXPECT_DEATH(SliceColumns(tensor, 0, 8 * 64), "new_change");
+TEST(SliceColumns, HasPlainScalesWhereNestedOnesDoNotFit) {
+  constexpr int64_t kColumns = 12 * 64;
+  const QuantizedTensor tensor = MustQuantize("nf4", Normal(22 * kColumns), kColumns);
+  const std::vector<float> values = Dequantize(tensor);
+  for (const auto& [begin, end, fit] : std::vector<std::tuple<int64_t, int64_t, bool>>{
+           {0, 4, true}, {8, 12, true}, {0, 3, true}, {0, 8, false}, {4, 12, false}, {1, 5, false}, {2, 6, false}}) {
+    SCOPED_TRACE(testing::Message() << "[" << begin << ", " << end << ")");
+    const QuantizedTensor slice = SliceColumns(tensor, begin * 64, end * 64);
+    EXPECT_EQ(slice.quantization.double_quantized, fit);
+    EXPECT_EQ(slice.scales.nested_codes.empty(), !fit);
+    EXPECT_EQ(Dequantize(slice), Part(values, kColumns, 0, 22, begin * 64, end * 64));
+    if (fit) ExpectNestedScalesHold(slice);
+  }
+}
+
+// By the definition: every row of a tensor long enough for all its beginnings.
+TEST(NestedScalesFit, SaysWhetherAnyRowWouldNeedMore) {
+  for (const int64_t groups : {1, 2, 3, 12, 32, 56, 64, 96, 100, 256, 300}) {
+    for (int64_t begin = 0; begin < groups; ++begin) {
+      for (int64_t end = begin + 1; end <= groups; ++end) {
+        int64_t most = 0;
+        for (int64_t row = 0; row < kNestedBlock; ++row) {
+          const int64_t first = row * groups + begin;
+          const int64_t last = row * groups + end - 1;
+          most = std::max(most, last / kNestedBlock - first / kNestedBlock + 1);
+        }
+        ASSERT_EQ(NestedScalesFit(groups, begin, end), most <= NumNestedScales(end - begin))
+            << groups << " groups, [" << begin << ", " << end << ")";
+      }
+    }
+  }
 }
 
 TEST(Regroup, KeepsEveryValue) {

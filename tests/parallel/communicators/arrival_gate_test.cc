@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
 #include <vector>
 
 #include "absl/time/clock.h"
@@ -26,6 +28,25 @@ TEST(ArrivalGate, ShowsWhatWasWrittenBeforeItToAllAfterIt) {
       }
     });
   }
+}
+
+// Member 0 waits for as long as there is something to do, and then some.
+TEST(ArrivalGate, LetsThoseWhoSpinDoSomethingMeanwhile) {
+  std::atomic<int> left{50};
+  ArrivalGate gate(2, [&left] {
+    if (left == 0) return false;
+    --left;
+    return true;
+  });
+  if (std::thread::hardware_concurrency() < 2) GTEST_SKIP() << "nobody spins on one processor";
+  const ArrivalGate::Ticket ticket = gate.Arrive(0);
+  std::thread other([&] {
+    while (left > 0) std::this_thread::yield();
+    gate.Arrive(1);
+  });
+  EXPECT_EQ(gate.Wait(ticket, absl::InfiniteFuture()), Outcome::kOpened);
+  other.join();
+  EXPECT_EQ(left, 0);
 }
 
 TEST(ArrivalGate, TimesOutAndNamesTheMembersThatAreMissing) {

@@ -1,4 +1,6 @@
 // POST /v1/completions, not streaming.
+#include "absl/strings/str_cat.h"
+#include "engine/retry_after.h"
 #include "tests/server/openai/api_fixture.h"
 
 namespace switchyard::openai {
@@ -112,6 +114,74 @@ TEST_F(Completions, GivesEveryChoiceItsIndexAndItsSeed) {
   }
 }
 
+TEST_F(Completions, GeneratesEveryCandidateAndReturnsTheBest) {
+  Serve();
+  const json reply = Ask(kPath, {{"prompt", {"A", "B"}}, {"n", 2}, {"best_of", 3}, {"max_tokens", 5}, {"seed", 7}});
+  ASSERT_EQ(reply["choices"].size(), 4u);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(reply["choices"][i]["index"], i);
+    EXPECT_EQ(reply["choices"][i]["logprobs"], nullptr);  // needed for the choice, not asked for
+  }
+  const std::vector<GenerationRequest> submitted = engine_->submitted();
+  ASSERT_EQ(submitted.size(), 6u);
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_EQ(submitted[i].num_logprobs, 0);
+    EXPECT_EQ(submitted[i].sampling.seed, 7u + i % 3);
+  }
+  EXPECT_EQ(reply["usage"]["completion_tokens"], 6 * 5);
+}
+
+TEST_F(Completions, RefusesCandidatesThatAStreamCannotChooseFrom) {
+  Serve();
+  const json body = {{"prompt", "A"}, {"n", 1}, {"best_of", 2}, {"stream", true}};
+  EXPECT_EQ(ErrorOf(Post(kPath, body), 400)["param"], "best_of");
+  EXPECT_EQ(ErrorOf(Post(kPath, {{"prompt", "A"}, {"n", 3}, {"best_of", 2}}), 400)["param"], "best_of");
+  const json scored = {{"prompt", "A"}, {"prompt_logprobs", 1}, {"stream", true}};
+  EXPECT_EQ(ErrorOf(Post(kPath, scored), 400)["param"], "prompt_logprobs");
+}
+
+TEST_F(Completions, GivesPromptLogProbsByTokenId) {
+  Serve();
+  const json reply = Ask(kPath, {{"prompt", "Hi"}, {"prompt_logprobs", 2}, {"logprobs", 0}});
+  const json& list = reply["choices"][0]["prompt_logprobs"];
+  ASSERT_EQ(list.size(), 3u);  // <s>, H, i
+  EXPECT_EQ(list[0], nullptr);
+  // Position 1's token is the most likely, though the fake's list leaves it out.
+  const json& first = list[1][std::to_string(3 + 'H')];
+  EXPECT_EQ(first["logprob"].get<float>(), FakeEngine::PromptLogProbOf(1));
+  EXPECT_EQ(first["rank"], 1);
+  EXPECT_EQ(first["decoded_token"], "H");
+  EXPECT_EQ(list[1].size(), 3u);
+  const json& second = list[2][std::to_string(3 + 'i')];
+  EXPECT_EQ(second["logprob"].get<float>(), FakeEngine::PromptLogProbOf(2));
+  EXPECT_EQ(second["rank"], 1);
+  EXPECT_EQ(list[2].size(), 2u);
+  EXPECT_FALSE(Ask(kPath, {{"prompt", "Hi"}})["choices"][0].contains("prompt_logprobs"));
+}
+
+TEST_F(Completions, KeepsEchoedLogProbsToTheirOwnNumber) {
+  Serve();
+  const json reply =
+      Ask(kPath, {{"prompt", "Hi"}, {"prompt_logprobs", 5}, {"logprobs", 1}, {"echo", true}, {"max_tokens", 1}});
+  EXPECT_EQ(reply["choices"][0]["logprobs"]["top_logprobs"][2].size(), 1u);
+  EXPECT_EQ(reply["choices"][0]["prompt_logprobs"][2].size(), 5u);
+}
+
+TEST_F(Completions, NamesTokensByIdOnRequest) {
+  Serve();
+  const json reply =
+      Ask(kPath, {{"prompt", "Hi"}, {"logprobs", 2}, {"max_tokens", 1}, {"return_tokens_as_token_ids", true}});
+  const json& lists = reply["choices"][0]["logprobs"];
+  const std::string name = absl::StrCat("token_id:", 3 + 'H');
+  EXPECT_EQ(lists["tokens"][0], name);
+  EXPECT_TRUE(lists["top_logprobs"][0].contains(name));
+  const json chat = Ask("/v1/chat/completions", {{"messages", {{{"role", "user"}, {"content", "Hi"}}}},
+                                                 {"logprobs", true},
+                                                 {"max_tokens", 1},
+                                                 {"return_tokens_as_token_ids", true}});
+  EXPECT_EQ(chat["choices"][0]["logprobs"]["content"][0]["token"], name);
+}
+
 TEST_F(Completions, SaysWhichStopEndedTheText) {
   Serve();
   const json by_string = Ask(kPath, {{"prompt", "Hi"}, {"stop", ", w"}});
@@ -197,6 +267,18 @@ TEST_F(Completions, AnswersAFullQueueWithRetryAfter) {
   const HttpReply reply = Post(kPath, {{"prompt", "Hi"}});
   EXPECT_EQ(ErrorOf(reply, 429)["type"], "rate_limit_error");
   EXPECT_EQ(reply.headers.at("retry-after"), "1");
+}
+
+TEST_F(Completions, PassOnTheEnginesEstimateOfWhenToRetry) {
+  Serve({.submit_status = WithRetryAfter(absl::ResourceExhaustedError("the queue is full"), 17)});
+  EXPECT_EQ(Post(kPath, {{"prompt", "Hi"}}).headers.at("retry-after"), "17");
+}
+
+TEST_F(Completions, PassOnThePriority) {
+  Serve();
+  EXPECT_EQ(Post(kPath, {{"prompt", "Hi"}, {"priority", -3}}).status, 200);
+  EXPECT_EQ(engine_->submitted().front().priority, -3);
+  EXPECT_EQ(ErrorOf(Post(kPath, {{"prompt", "Hi"}, {"priority", 1.5}}), 400)["param"], "priority");
 }
 
 }  // namespace

@@ -89,6 +89,39 @@ TEST_F(Probes, NeedAKeyWhereThereIsOneExceptForHealth) {
   EXPECT_EQ(client.Get("/ready", "authorization: bearer second-key\r\n").status, 200);
 }
 
+TEST_F(Probes, SayThatTheProcessLivesWhileLostRanksAreBuiltAnew) {
+  Serve();
+  engine_->SetHealth(absl::UnavailableError("the ranks are being built anew, restart 1 of 3 after: rank 1 is lost"));
+  engine_->SetRecovers(true);
+  EXPECT_EQ(Get("/health").status, 200);
+  const HttpReply ready = Get("/ready");
+  EXPECT_EQ(ready.status, 503);
+  EXPECT_EQ(json::parse(ready.body)["status"], "recovering");
+  EXPECT_NE(ready.body.find("rank 1 is lost"), std::string::npos) << ready.body;
+  engine_->SetRecovers(false);
+  EXPECT_EQ(Get("/health").status, 503);
+  EXPECT_EQ(json::parse(Get("/ready").body)["status"], "failed");
+  engine_->SetHealth(absl::OkStatus());
+}
+
+TEST_F(Probes, ShowWhereTokensWereRouted) {
+  Serve();
+  EngineStats stats;
+  stats.expert_tokens = {{4, 4, 0, 0}, {8, 0, 0, 0}};
+  stats.rank_load_max_over_mean = {2, 2};
+  stats.straggler_wait_seconds = {0, 1.5};
+  engine_->SetStats(stats);
+  const json body = json::parse(Get("/v1/experts").body);
+  EXPECT_EQ(body["model"], "fake");
+  EXPECT_EQ(body["num_experts"], 8);
+  EXPECT_EQ(body["dead_experts"], 5);
+  EXPECT_EQ(body["straggler_wait_seconds"], json({0, 1.5}));
+  EXPECT_EQ(body["layers"][0]["expert_tokens"], json({4, 4, 0, 0}));
+  EXPECT_EQ(body["layers"][0]["routing_entropy"], 1);
+  EXPECT_EQ(body["layers"][1]["routing_entropy"], 0);
+  EXPECT_EQ(body["layers"][1]["dead_experts"], 3);
+}
+
 TEST_F(Probes, WriteMetricsUnderBothPrefixes) {
   ApiConfig config;
   config.metrics = {.prefixes = {"switchyard", "vllm"}, .per_expert = true};
@@ -102,12 +135,21 @@ TEST_F(Probes, WriteMetricsUnderBothPrefixes) {
   stats.expert_tokens = {{4, 4, 0, 0}};
   stats.rank_load_max_over_mean = {1.5};
   stats.exchange_bytes = {11, 22, 33};
+  stats.num_tokens_waiting = 99;
+  stats.requests_rejected = {1, 2, 3};
+  stats.straggler_wait_seconds = {0, 1.5};
+  stats.num_rank_restarts = 6;
   engine_->SetStats(stats);
   const HttpReply reply = Get("/metrics");
   EXPECT_EQ(reply.headers.at("content-type"), "text/plain; version=0.0.4; charset=utf-8");
   for (const std::string prefix : {"switchyard:", "vllm:"}) {
     for (const std::string line : {
              "num_requests_running{model_name=\"fake\"} 3\n",
+             "num_tokens_waiting{model_name=\"fake\"} 99\n",
+             "requests_rejected_total{model_name=\"fake\",reason=\"queued_requests\"} 1\n",
+             "requests_rejected_total{model_name=\"fake\",reason=\"queue_time\"} 3\n",
+             "moe_straggler_wait_seconds{model_name=\"fake\",rank=\"1\"} 1.5\n",
+             "rank_restarts_total{model_name=\"fake\"} 6\n",
              "kv_cache_usage_perc{model_name=\"fake\"} 0.25\n",
              "request_success_total{model_name=\"fake\",finished_reason=\"stop\"} 7\n",
              "time_to_first_token_seconds_bucket{model_name=\"fake\",le=\"+Inf\"} 0\n",

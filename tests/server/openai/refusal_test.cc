@@ -48,7 +48,11 @@ TEST_F(Refusal, NamesTheFieldOfEveryBadValue) {
       {"n", "0"},
       {"n", "17"},
       {"n", "1000000000000"},
-      {"best_of", "2"},
+      {"best_of", "0"},
+      {"best_of", "17"},
+      {"prompt_logprobs", "21"},
+      {"prompt_logprobs", "-1"},
+      {"return_tokens_as_token_ids", "1"},
       {"logprobs", "21"},
       {"logprobs", "true"},
       {"stream", "1"},
@@ -106,10 +110,9 @@ TEST_F(Refusal, NamesThePromptThatIsBad) {
 TEST_F(Refusal, NamesEveryFieldThatWouldChangeTheResult) {
   Serve();
   const std::vector<std::pair<std::string, std::string>> completions = {
-      {"suffix", "\"x\""},         {"response_format", "{\"type\":\"json_object\"}"},
-      {"bad_words", "[\"x\"]"},    {"allowed_token_ids", "[5]"},
-      {"prompt_logprobs", "1"},    {"guided_regex", "\"x\""},
-      {"use_beam_search", "true"},
+      {"suffix", "\"x\""},       {"response_format", "{\"type\":\"json_object\"}"},
+      {"bad_words", "[\"x\"]"},  {"allowed_token_ids", "[5]"},
+      {"guided_regex", "\"x\""}, {"use_beam_search", "true"},
   };
   for (const auto& [field, value] : completions) {
     const json error = ErrorOf(PostText("/v1/completions", Completion("\"" + field + "\":" + value)), 400);
@@ -126,7 +129,6 @@ TEST_F(Refusal, NamesEveryFieldThatWouldChangeTheResult) {
       {"add_special_tokens", "true"},
       {"chat_template", "\"x\""},
       {"modalities", "[\"audio\"]"},
-      {"prompt_logprobs", "0"},
   };
   for (const auto& [field, value] : chat) {
     const json error = ErrorOf(PostText("/v1/chat/completions", Chat("\"" + field + "\":" + value)), 400);

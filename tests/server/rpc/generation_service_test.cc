@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 
+#include "engine/retry_after.h"
 #include "server/rpc/grpc_server.h"
 #include "tests/server/rpc/service_fixture.h"
 
@@ -88,6 +89,32 @@ TEST_F(Generate, CancellationAbortsInTheEngine) {
   engine_->WaitForInFlight(0);
   EXPECT_EQ(engine_->num_aborted(), 1u);
   EXPECT_EQ(ReadAll(reader.get()).status.error_code(), Code::CANCELLED);
+}
+
+TEST_F(Generate, TellsTheEngineTheDeadlineAndThePriority) {
+  Start();
+  v1::GenerateRequest request = TextRequest("a");
+  request.set_priority(-3);
+  grpc::ClientContext context;
+  const auto deadline = std::chrono::system_clock::now() + std::chrono::hours(1);
+  context.set_deadline(deadline);
+  EXPECT_TRUE(ReadAll(stub_->Generate(&context, request).get()).status.ok());
+  const GenerationRequest submitted = engine_->submitted().front();
+  EXPECT_EQ(submitted.priority, -3);
+  EXPECT_LT(absl::AbsDuration(submitted.deadline - absl::FromChrono(deadline)), absl::Seconds(60));
+}
+
+TEST_F(Generate, ARefusalSaysWhenToRetryInItsTrailingMetadata) {
+  Start({.engine = {.submit_status = WithRetryAfter(absl::ResourceExhaustedError("the queue is full"), 17)},
+         .limits = {},
+         .api_keys = {}});
+  grpc::ClientContext context;
+  const auto reader = stub_->Generate(&context, TextRequest("a"));
+  EXPECT_EQ(ReadAll(reader.get()).status.error_code(), Code::RESOURCE_EXHAUSTED);
+  const auto& metadata = context.GetServerTrailingMetadata();
+  const auto entry = metadata.find("retry-after");
+  ASSERT_NE(entry, metadata.end());
+  EXPECT_EQ(std::string(entry->second.data(), entry->second.size()), "17");
 }
 
 TEST_F(Generate, DeadlineAbortsInTheEngine) {
