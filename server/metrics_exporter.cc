@@ -16,6 +16,8 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Labels = std::vector<ClientMetric::Label>;
 
+constexpr size_t kMaxKeySeries = 100;
+
 // Builds the families of one prefix; every series carries the model's name, as vLLM's do.
 class Families {
  public:
@@ -158,10 +160,60 @@ void AddOffload(const ExpertCacheStats& offload, Families& out) {
   out.Counter("moe_offload_stall_seconds_total", "Time that computing waited for such copies.", offload.stall_seconds);
 }
 
+// At most kMaxKeySeries names and one for the rest, however many keys there are.
+std::vector<KeyUsage> FewKeys(std::vector<KeyUsage> keys) {
+  if (keys.size() <= kMaxKeySeries) return keys;
+  KeyUsage others{.name = "(others)"};
+  for (size_t i = kMaxKeySeries; i < keys.size(); ++i) {
+    others.running += keys[i].running;
+    others.requests += keys[i].requests;
+    others.refused_concurrency += keys[i].refused_concurrency;
+    others.refused_tokens += keys[i].refused_tokens;
+    others.prompt_tokens += keys[i].prompt_tokens;
+    others.generation_tokens += keys[i].generation_tokens;
+  }
+  keys.resize(kMaxKeySeries);
+  keys.push_back(std::move(others));
+  return keys;
+}
+
+void AddEdge(const Edge& edge, Families& out) {
+  const std::vector<KeyUsage> keys = FewKeys(edge.authorizer.usage());
+  for (const KeyUsage& key : keys) {
+    out.Gauge("key_requests_running", "Requests in flight, by API key.", static_cast<double>(key.running),
+              {{"key", key.name}});
+  }
+  for (const KeyUsage& key : keys) {
+    out.Counter("key_requests_total", "Requests admitted, by API key.", static_cast<double>(key.requests),
+                {{"key", key.name}});
+  }
+  for (const KeyUsage& key : keys) {
+    const char* help = "Requests refused for a limit of their API key.";
+    out.Counter("key_requests_refused_total", help, static_cast<double>(key.refused_concurrency),
+                {{"key", key.name}, {"limit", "concurrent"}});
+    out.Counter("key_requests_refused_total", help, static_cast<double>(key.refused_tokens),
+                {{"key", key.name}, {"limit", "tokens"}});
+  }
+  for (const KeyUsage& key : keys) {
+    const char* help = "Tokens of admitted requests, by API key.";
+    out.Counter("key_tokens_total", help, static_cast<double>(key.prompt_tokens),
+                {{"key", key.name}, {"of", "prompt"}});
+    out.Counter("key_tokens_total", help, static_cast<double>(key.generation_tokens),
+                {{"key", key.name}, {"of", "generation"}});
+  }
+  const Telemetry::Counts counts = edge.telemetry->counts();
+  out.Counter("access_log_lines_dropped_total", "Lines of the access log that could not be written.",
+              static_cast<double>(counts.log_lines_dropped));
+  out.Counter("trace_spans_exported_total", "Spans that the collector took.",
+              static_cast<double>(counts.spans_exported));
+  out.Counter("trace_spans_dropped_total", "Spans for which there was no room, or no collector.",
+              static_cast<double>(counts.spans_dropped));
+}
+
 }  // namespace
 
-MetricsExporter::MetricsExporter(const EngineSlot* slot, MetricsOptions options)
-    : slot_(slot), options_(std::move(options)) {}
+MetricsExporter::MetricsExporter(const EngineSlot* slot, MetricsOptions options, const Edge* edge)
+    : slot_(slot), edge_(edge), options_(std::move(options)) {}
 
 std::string MetricsExporter::Render() const {
   const EngineSlot::Snapshot now = slot_->snapshot();
@@ -178,6 +230,7 @@ std::string MetricsExporter::Render() const {
       AddExperts(stats, options_.per_expert, families);
       AddOffload(stats.offload, families);
     }
+    AddEdge(*edge_, families);
     text += prometheus::TextSerializer().Serialize(families.families());
   }
   return text;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "server/edge.h"
 #include "server/engine_slot.h"
 
 namespace switchyard {
@@ -17,15 +18,17 @@ struct MetricsOptions {
 // Thread safety: immutable.
 class MetricsExporter {
  public:
-  // `slot` is borrowed.
-  MetricsExporter(const EngineSlot* slot, MetricsOptions options);
+  // `slot` and `edge` are borrowed.
+  MetricsExporter(const EngineSlot* slot, MetricsOptions options, const Edge* edge);
 
-  // One consistent snapshot; only `model_loaded` before the engine exists.
+  // One consistent snapshot of the engine, once it exists, and the edge's counters. Of keys, the first 100
+  // names have series of their own, and the others one together.
   std::string Render() const;
   static const char* ContentType() { return "text/plain; version=0.0.4; charset=utf-8"; }
 
  private:
   const EngineSlot* slot_;  // borrowed
+  const Edge* edge_;        // borrowed
   const MetricsOptions options_;
 };
 

@@ -10,10 +10,12 @@
 #include <thread>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "server/commands/banner.h"
+#include "server/commands/edge_setup.h"
 #include "server/commands/startup.h"
 #include "server/engine_slot.h"
 #include "server/life_cycle.h"
@@ -39,23 +41,31 @@ struct FrontEnds {
   BoundPorts ports() const { return {.http = http->port(), .grpc = grpc->port()}; }
 };
 
-absl::StatusOr<FrontEnds> Listen(const ServeSettings& settings, EngineSlot* slot) {
+absl::StatusOr<FrontEnds> Listen(const ServeSettings& settings, EngineSlot* slot, Edge* edge) {
   openai::ApiConfig api;
   api.http.host = settings.http.host;
   api.http.port = settings.http.port;
-  api.api_keys = settings.api_keys;
+  api.http.unix_path = settings.http.unix_path;
+  api.http.tls_cert = settings.tls_cert;
+  api.http.tls_key = settings.tls_key;
+  api.http.cors_origins = settings.cors_origins;
+  api.http.limits = settings.http_limits;
   if (settings.metrics_alias_vllm) api.metrics.prefixes.push_back("vllm");
   api.metrics.per_expert = settings.metrics_per_expert;
-  absl::StatusOr<std::unique_ptr<http::Server>> http = openai::StartServer(api, slot);
+  absl::StatusOr<std::unique_ptr<http::Server>> http = openai::StartServer(api, slot, edge);
   if (!http.ok()) {
     return absl::Status(http.status().code(),
                         absl::StrCat("--http ", Format(settings.http), ": ", http.status().message()));
   }
   absl::StatusOr<std::unique_ptr<GrpcServer>> grpc = GrpcServer::Start({.host = settings.grpc.host,
                                                                         .port = settings.grpc.port,
-                                                                        .api_keys = settings.api_keys,
-                                                                        .reflection = settings.grpc_reflection},
-                                                                       slot);
+                                                                        .unix_path = settings.grpc.unix_path,
+                                                                        .tls_cert = settings.tls_cert,
+                                                                        .tls_key = settings.tls_key,
+                                                                        .client_ca = settings.grpc_tls_client_ca,
+                                                                        .reflection = settings.grpc_reflection,
+                                                                        .limits = settings.grpc_limits},
+                                                                       slot, edge);
   if (!grpc.ok()) return grpc.status();
   return FrontEnds{*std::move(http), *std::move(grpc)};
 }
@@ -117,13 +127,19 @@ absl::Status WaitForStop(const StopSignals& signals, const Engine& engine, Engin
 int RunServe(const Settings& settings) {
   StopSignals signals;
   EngineSlot slot(settings.serve.served_model_name);
+  absl::StatusOr<std::unique_ptr<Edge>> edge = MakeEdge(settings.serve);  // outlives the engine
+  if (!edge.ok()) return Report(edge.status());
   std::unique_ptr<ExitGuard> exit_guard;  // outlives the engine
   std::unique_ptr<Engine> engine;         // outlives the front ends
-  absl::StatusOr<FrontEnds> front_ends = Listen(settings.serve, &slot);
+  absl::StatusOr<FrontEnds> front_ends = Listen(settings.serve, &slot, edge->get());
   if (!front_ends.ok()) {
     Report(front_ends.status());
     return kExitFailed;
   }
+  if (HasFilesToReload(settings.serve)) {
+    signals.OnHangup([&settings, &edge, &front_ends] { Reload(settings.serve, **edge, *front_ends->http); });
+  }
+  const absl::Cleanup no_reload = [&signals] { signals.OnHangup(nullptr); };
 
   const StartupCallback progress = ShowProgress([&slot](const StartupProgress& now) { slot.SetProgress(now); });
   absl::StatusOr<std::unique_ptr<Engine>> created = Engine::Create(settings.engine, progress);

@@ -14,7 +14,7 @@ namespace switchyard::http {
 // Thread safety: the members are called from the io threads, never two at a time and never after the connection
 // dropped the answer. They must not block. Whoever makes the answer synchronises its own producers with them.
 //
-//   Head() ... Head() -> response; while (Read()) send;     or, at any point: Cancel(), and nothing more
+//   Head() ... Head() -> response; while (Read()) send; OnEnd()     or, at any point: Cancel(), OnEnd()
 //
 // Back-pressure: Read is called only once everything that it gave before has been written to the socket. What comes
 // in the meantime waits in the answer, which merges it and bounds it.
@@ -28,14 +28,16 @@ class Answer {
   virtual bool Read(std::string* out) = 0;
   // The client is gone, or stalled for too long, or the server stops. Frees what the answer holds at once.
   virtual void Cancel() = 0;
+  // The last call: the answer was sent, or given up.
+  virtual void OnEnd(const Report& report) {}
 };
 
 // Tells the connection that Head or Read has news. From any thread, any number of times, also after the connection is
 // gone. Does not block.
 using Waker = std::function<void()>;
 
-// Runs on an io thread of the connection.
-using Handler = std::function<std::unique_ptr<Answer>(const Request& request, Waker waker)>;
+// Runs on an io thread of the connection. It may set the request's scope.
+using Handler = std::function<std::unique_ptr<Answer>(Request& request, Waker waker)>;
 
 // An answer that is there at once.
 class ReadyAnswer : public Answer {

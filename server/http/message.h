@@ -1,11 +1,20 @@
 // Requests and responses as handlers see them. Values only; no library's types.
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-namespace switchyard::http {
+#include "absl/time/time.h"
+
+namespace switchyard {
+
+class RequestScope;
+
+namespace http {
 
 struct Header {
   std::string name;
@@ -18,7 +27,10 @@ struct Request {
   std::string query;   // without '?'
   std::vector<Header> headers;
   std::string body;
-  std::string id;  // the x-request-id header if there was a usable one, else made here
+  std::string id;      // the x-request-id header if there was a usable one, else made here
+  std::string client;  // "127.0.0.1:4711", "[::1]:4711", "unix"
+  // The handler's own, carried along to those that it hands the request to.
+  std::shared_ptr<RequestScope> scope;
 
   // The first header of that name, whatever its case; empty if there is none.
   std::string_view header(std::string_view name) const;
@@ -33,10 +45,26 @@ struct Response {
   bool stream = false;
 };
 
+// How a request went, once it is over.
+struct Report {
+  std::string id;
+  std::string client;
+  std::string method;  // as much as was understood of a request that was refused; perhaps nothing
+  std::string path;
+  int status = 0;         // 0: no answer was begun
+  uint64_t bytes = 0;     // of the answer, with its header, before TLS
+  bool complete = false;  // the whole answer was sent
+  absl::Time begin;       // when the header was complete
+  absl::Duration duration;
+  absl::Duration time_to_first_byte;  // of the answer
+};
+using ReportSink = std::function<void(const Report&)>;
+
 // The body of an error that this folder finds itself (malformed HTTP, limits, unknown paths), in the API's shape.
 using ErrorBody = std::string (*)(int status, std::string_view message);
 
 // "%2F" -> "/"; a '%' that no two hexadecimal digits follow stays as it is.
 std::string PercentDecode(std::string_view text);
 
-}  // namespace switchyard::http
+}  // namespace http
+}  // namespace switchyard

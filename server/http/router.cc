@@ -8,7 +8,7 @@
 
 namespace switchyard::http {
 
-void Router::Add(std::string method, std::string path, Handler handler) {
+void Router::Add(std::string method, std::string path, RouteHandler handler) {
   routes_.push_back({std::move(method), std::move(path), std::move(handler)});
 }
 

@@ -1,6 +1,8 @@
 // Path and method to handler.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +19,8 @@ class Router {
 
   // `path` is matched as a whole, or as a prefix when it ends with '/' and something follows: "/v1/models/" takes
   // "/v1/models/org/name".
-  void Add(std::string method, std::string path, Handler handler);
+  using RouteHandler = std::function<std::unique_ptr<Answer>(const Request& request, Waker waker)>;
+  void Add(std::string method, std::string path, RouteHandler handler);
 
   // 404 for a path that no route has; 405 with Allow for a method that the path has not. HEAD is served by GET's
   // handler (the connection leaves out the body); OPTIONS says which methods there are.
@@ -27,7 +30,7 @@ class Router {
   struct Route {
     std::string method;
     std::string path;
-    Handler handler;
+    RouteHandler handler;
   };
   static bool Matches(const Route& route, std::string_view path);
 

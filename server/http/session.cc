@@ -1,18 +1,11 @@
 #include "server/http/session.h"
 
-#include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
-#include <boost/asio/steady_timer.hpp>
-#include <boost/asio/use_awaitable.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -20,8 +13,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "server/http/connection.h"
+#include "server/http/request_reader.h"
 #include "server/http/wire.h"
 #include "spdlog/spdlog.h"
 
@@ -29,31 +24,20 @@ namespace switchyard::http {
 namespace {
 
 namespace net = boost::asio;
-namespace beast = boost::beast;
 using boost::system::error_code;
-using Timer = net::basic_waitable_timer<std::chrono::steady_clock, net::wait_traits<std::chrono::steady_clock>, Strand>;
-template <typename T>
-using Awaitable = net::awaitable<T, Strand>;
-using Parser = beast::http::request_parser<beast::http::string_body>;
-
-// Yields (error_code, ...) instead of throwing.
-constexpr auto kAwait = net::as_tuple(net::use_awaitable_t<Strand>());
 
 // Read ahead of the answer under way, at most: what a client may pipeline while its disconnect can still be seen.
 constexpr size_t kMaxReadAhead = 64 * 1024;
 constexpr size_t kReadSize = 4096;
-constexpr std::chrono::seconds kLingerTime(2);
-constexpr size_t kMaxLingerBytes = 1024 * 1024;
 
 class HttpSession : public Session, public std::enable_shared_from_this<HttpSession> {
  public:
-  HttpSession(Socket socket, SessionContext* context, std::function<void()> on_end)
+  HttpSession(Socket socket, TlsContext tls, SessionContext* context, std::function<void()> on_end)
       : context_(context),
         on_end_(std::move(on_end)),
-        socket_(std::move(socket)),
-        deadline_(socket_.get_executor()),
-        wake_(socket_.get_executor()),
-        buffer_(context->config.max_header_bytes + kMaxReadAhead),
+        connection_(std::make_shared<Connection>(std::move(socket), std::move(tls),
+                                                 context->config.limits.max_header_bytes + kMaxReadAhead)),
+        wake_(connection_->stream().get_executor()),
         wake_target_(std::make_shared<WakeTarget>()) {
     wake_target_->session = this;
   }
@@ -61,20 +45,19 @@ class HttpSession : public Session, public std::enable_shared_from_this<HttpSess
 
   void Spawn(bool at_capacity) {
     // Posted: nothing of the session may run inside of the caller, who may hold a lock that on_end takes.
-    net::post(socket_.get_executor(), [self = shared_from_this(), at_capacity] {
+    net::post(executor(), [self = shared_from_this(), at_capacity] {
       net::co_spawn(
-          self->socket_.get_executor(), [self, at_capacity] { return self->Run(at_capacity); }, net::detached);
+          self->executor(), [self, at_capacity] { return self->Run(at_capacity); }, net::detached);
     });
   }
 
   void CloseWhenIdle() override {
-    net::post(socket_.get_executor(), [self = shared_from_this()] {
-      error_code ignored;
-      if (self->idle_) self->socket_.cancel(ignored);
+    net::post(executor(), [self = shared_from_this()] {
+      if (self->idle_) self->connection_->Cancel();
     });
   }
   void CloseNow() override {
-    net::post(socket_.get_executor(), [self = shared_from_this()] { self->Lose(); });
+    net::post(executor(), [self = shared_from_this()] { self->Lose(); });
   }
 
  private:
@@ -85,14 +68,14 @@ class HttpSession : public Session, public std::enable_shared_from_this<HttpSess
     bool posted = false;             // guarded by mu; a wake is on its way
   };
 
+  Strand executor() { return connection_->stream().get_executor(); }
   Awaitable<void> Run(bool at_capacity);
-  Awaitable<std::optional<Request>> ReadRequest();
-  Awaitable<bool> ReadBody(Parser& parser);
-  Awaitable<bool> Serve(Request request);
+  Awaitable<bool> WaitForRequest();
+  Awaitable<bool> Serve(ReadResult read);
+  Awaitable<bool> SendAnswer(const Request& request, Response head);
   Awaitable<bool> SendStream(std::string out, bool chunked);
-  Awaitable<void> SendError(int status, std::string message);
+  Awaitable<void> Refuse(const Request& request, int status, std::string message);
   Awaitable<bool> Write(std::string_view bytes);
-  Awaitable<void> Linger();
   Awaitable<void> WaitForWake();
   Awaitable<void> StopWatching();
 
@@ -104,174 +87,125 @@ class HttpSession : public Session, public std::enable_shared_from_this<HttpSess
     wake_target_->session = nullptr;
   }
   void Watch();
-  void Arm(std::chrono::nanoseconds limit);
-  void Arm(absl::Duration limit) { Arm(absl::ToChronoNanoseconds(limit)); }
-  void Disarm();
   void Lose();
-  bool CancelAnswer();
+  void BeginReport(const Request& request);
+  void EndAnswer(bool complete);
 
   // constant after construction
   SessionContext* const context_;  // borrowed
   const std::function<void()> on_end_;
+  const std::shared_ptr<Connection> connection_;
 
   // touched on the strand only
-  Socket socket_;
-  Timer deadline_;
   Timer wake_;
-  beast::flat_buffer buffer_;
   std::shared_ptr<WakeTarget> wake_target_;
   net::cancellation_signal cancel_watch_;
   std::unique_ptr<Answer> answer_;
-  std::string request_id_;
-  uint64_t deadline_generation_ = 0;
-  bool timed_out_ = false;
+  Report report_;       // of the request under way
   bool idle_ = false;   // between requests
   bool woken_ = false;  // the answer has news
   bool watching_ = false;
   bool stop_watching_ = false;
-  bool gone_ = false;  // the client has disconnected, or is to be disconnected at once
   bool keep_alive_ = false;
   bool http_1_0_ = false;
 };
 
 Awaitable<void> HttpSession::Run(bool at_capacity) {
+  const Limits& limits = context_->config.limits;
   error_code ignored;
-  socket_.set_option(net::ip::tcp::no_delay(true), ignored);
+  Socket& socket = connection_->stream().socket();
+  socket.set_option(net::ip::tcp::no_delay(true), ignored);
   if (const int size = context_->config.socket_send_buffer; size > 0) {
-    socket_.set_option(net::socket_base::send_buffer_size(size), ignored);
+    socket.set_option(net::socket_base::send_buffer_size(size), ignored);
   }
-  if (at_capacity) {
-    co_await SendError(503, absl::StrCat("the server has all of its ", context_->config.max_connections,
-                                         " connections in use; retry later or reuse connections"));
+  bool ended_idle = false;
+  if (!co_await connection_->Handshake(limits.header_timeout)) {
+    connection_->Lose();
+  } else if (at_capacity) {
+    const Request unread;
+    co_await Refuse(unread, 503,
+                    absl::StrCat("the server has all of its ", limits.max_connections,
+                                 " connections in use (--http-max-connections); retry later or reuse connections"));
   } else {
     while (true) {
-      std::optional<Request> request = co_await ReadRequest();
-      if (!request.has_value() || !co_await Serve(std::move(*request))) break;
+      if (!co_await WaitForRequest()) {
+        ended_idle = true;
+        break;
+      }
+      ReadResult read = co_await ReadRequest(*connection_, *context_);
+      read.request.client = connection_->client();
+      if (!read.received) {
+        keep_alive_ = false;
+        if (read.error_status != 0) co_await Refuse(read.request, read.error_status, std::move(read.error_message));
+        break;
+      }
+      if (!co_await Serve(std::move(read))) break;
     }
   }
-  if (!gone_) co_await Linger();
-  socket_.close(ignored);
+  // Of an idle connection nothing is on its way that closing could take from the client, but TLS's own last word.
+  const bool may_close = ended_idle && !connection_->stream().is_tls();
+  if (!connection_->lost() && !may_close) co_await connection_->Linger();
+  connection_->Close();
   Detach();
   on_end_();
 }
 
-// nullopt: the connection ends; an error that the client should know of has been sent.
-Awaitable<std::optional<Request>> HttpSession::ReadRequest() {
-  if (context_->stopping && buffer_.size() == 0) co_return std::nullopt;
-  const ServerConfig& config = context_->config;
-  request_id_.clear();
-  if (buffer_.size() == 0) {
-    idle_ = true;
-    Arm(config.idle_timeout);
-    const auto [error] = co_await socket_.async_wait(Socket::wait_read, kAwait);
-    Disarm();
-    idle_ = false;
-    if (error || gone_) co_return std::nullopt;
-  }
-
-  Parser parser;
-  parser.header_limit(static_cast<uint32_t>(config.max_header_bytes));
-  parser.body_limit(config.max_body_bytes);
-  Arm(config.header_timeout);
-  const auto [error, size] = co_await beast::http::async_read_header(socket_, buffer_, parser, kAwait);
-  Disarm();
-  using HttpError = beast::http::error;
-  if (error == HttpError::end_of_stream || gone_) co_return std::nullopt;
-  if (error) {
-    if (timed_out_) {
-      co_await SendError(408, absl::StrCat("the request's header did not arrive within ",
-                                           absl::FormatDuration(config.header_timeout)));
-    } else if (error == HttpError::header_limit || error == HttpError::buffer_overflow) {
-      co_await SendError(431, absl::StrCat("the request's header is longer than ", config.max_header_bytes, " bytes"));
-    } else if (error == HttpError::body_limit) {
-      co_await SendError(413, absl::StrCat("the request's body is longer than ", config.max_body_bytes, " bytes"));
-    } else if (error.category() == make_error_code(HttpError::bad_method).category() &&
-               error != HttpError::partial_message) {
-      co_await SendError(400, absl::StrCat("the request is not well-formed HTTP: ", error.message()));
-    }
-    co_return std::nullopt;
-  }
-
-  const auto& header = parser.get();
-  keep_alive_ = header.keep_alive();
-  http_1_0_ = header.version() < 11;
-  Request request;
-  request.method = std::string(header.method_string());
-  const std::string_view target(header.target().data(), header.target().size());
-  const size_t question_mark = target.find('?');
-  request.path = std::string(target.substr(0, question_mark));
-  if (question_mark != std::string_view::npos) request.query = std::string(target.substr(question_mark + 1));
-  for (const auto& field : header) {
-    request.headers.push_back({std::string(field.name_string()), std::string(field.value())});
-  }
-  request.id = RequestIdFrom(request.header("x-request-id"));
-  request_id_ = request.id;
-  if (!co_await ReadBody(parser)) co_return std::nullopt;
-  request.body = std::move(parser.get().body());
-  co_return request;
-}
-
-Awaitable<bool> HttpSession::ReadBody(Parser& parser) {
-  if (parser.is_done()) co_return true;
-  if (beast::iequals(parser.get()[beast::http::field::expect], "100-continue") &&
-      !co_await Write("HTTP/1.1 100 Continue\r\n\r\n")) {
-    co_return false;
-  }
-  const ServerConfig& config = context_->config;
-  Arm(config.body_timeout);
-  const auto [error, size] = co_await beast::http::async_read(socket_, buffer_, parser, kAwait);
-  Disarm();
-  if (gone_) co_return false;
-  if (!error) co_return true;
-  if (timed_out_) {
-    co_await SendError(
-        408, absl::StrCat("the request's body did not arrive within ", absl::FormatDuration(config.body_timeout)));
-  } else if (error == beast::http::error::body_limit) {
-    co_await SendError(413, absl::StrCat("the request's body is longer than ", config.max_body_bytes, " bytes"));
-  } else if (error != beast::http::error::partial_message &&
-             error.category() == make_error_code(beast::http::error::bad_method).category()) {
-    co_await SendError(400, absl::StrCat("the request's body is not well-formed HTTP: ", error.message()));
-  }
-  co_return false;
+// False: the connection ends.
+Awaitable<bool> HttpSession::WaitForRequest() {
+  if (connection_->buffer().size() > 0) co_return true;
+  if (context_->stopping) co_return false;
+  idle_ = true;
+  const bool come = co_await connection_->Fill(context_->config.limits.idle_timeout);
+  idle_ = false;
+  co_return come;
 }
 
 // False: the connection ends.
-Awaitable<bool> HttpSession::Serve(Request request) {
-  const bool head_only = request.method == "HEAD";
-  try {
-    answer_ = context_->handler(request, MakeWaker());
-  } catch (const std::exception& error) {
-    spdlog::error("request {}: {} {} threw: {}", request.id, request.method, request.path, error.what());
-    answer_ = nullptr;
+Awaitable<bool> HttpSession::Serve(ReadResult read) {
+  Request& request = read.request;
+  keep_alive_ = read.keep_alive;
+  http_1_0_ = read.http_1_0;
+  BeginReport(request);
+  if (std::optional<Response> preflight = context_->cors.Preflight(request)) {
+    answer_ = std::make_unique<ReadyAnswer>(*std::move(preflight));
+  } else {
+    try {
+      answer_ = context_->handler(request, MakeWaker());
+    } catch (const std::exception& error) {
+      spdlog::error("request {}: {} {} threw: {}", request.id, request.method, request.path, error.what());
+      answer_ = nullptr;
+    }
   }
   request.body = std::string();
+  read.body_share.Release();
   stop_watching_ = false;
   std::optional<Response> head = PullHead();
   if (!head.has_value() || head->stream) Watch();
   while (!head.has_value()) {
     co_await WaitForWake();
-    if (gone_) co_return CancelAnswer();
+    if (connection_->lost()) break;
     head = PullHead();
   }
-
-  if (context_->stopping) keep_alive_ = false;
-  const bool chunked = head->stream && !http_1_0_;
-  if (head->stream && (http_1_0_ || head_only)) keep_alive_ = false;
-  std::string out = SerializeHead(*head, {.request_id = request_id_, .keep_alive = keep_alive_, .chunked = chunked});
-  bool sent = false;
-  if (head_only) {
-    if (head->stream) CancelAnswer();
-    sent = co_await Write(out);
-  } else if (head->stream) {
-    sent = co_await SendStream(std::move(out), chunked);
-  } else {
-    out.append(head->body);
-    sent = co_await Write(out);
-  }
-  if (!sent) co_return CancelAnswer();
-  answer_.reset();
+  const bool sent = head.has_value() && co_await SendAnswer(request, *std::move(head));
+  EndAnswer(sent);
+  if (!sent) co_return false;
   co_await StopWatching();
-  co_return keep_alive_ && !gone_;
+  co_return keep_alive_ && !connection_->lost();
+}
+
+// False: the client is gone.
+Awaitable<bool> HttpSession::SendAnswer(const Request& request, Response head) {
+  const bool head_only = request.method == "HEAD";
+  if (context_->stopping) keep_alive_ = false;
+  const bool chunked = head.stream && !http_1_0_;
+  if (head.stream && (http_1_0_ || head_only)) keep_alive_ = false;
+  context_->cors.AddHeaders(request, &head.headers);
+  report_.status = head.status;
+  std::string out = SerializeHead(head, {.request_id = request.id, .keep_alive = keep_alive_, .chunked = chunked});
+  if (head.stream && !head_only) co_return co_await SendStream(std::move(out), chunked);
+  if (!head_only) out.append(head.body);
+  if (head.stream && answer_ != nullptr) answer_->Cancel();
+  co_return co_await Write(out);
 }
 
 // `out` is the head. False: the client is gone.
@@ -292,11 +226,11 @@ Awaitable<bool> HttpSession::SendStream(std::string out, bool chunked) {
       out.append(piece);
     }
     if (!out.empty()) {
-      if (!co_await Write(out) || gone_) co_return false;
+      if (!co_await Write(out)) co_return false;
       out.clear();
     } else if (more) {
       co_await WaitForWake();
-      if (gone_) co_return false;
+      if (connection_->lost()) co_return false;
     }
   }
   co_return true;
@@ -307,8 +241,8 @@ std::optional<Response> HttpSession::PullHead() {
   try {
     if (answer_ != nullptr) return answer_->Head();
   } catch (const std::exception& error) {
-    spdlog::error("request {}: the answer threw: {}", request_id_, error.what());
-    CancelAnswer();
+    spdlog::error("request {}: the answer threw: {}", report_.id, error.what());
+    answer_->Cancel();
   }
   keep_alive_ = false;
   return Response{.status = 500, .body = context_->error(500, "internal error; the server's log has the details")};
@@ -318,50 +252,53 @@ bool HttpSession::PullPiece(std::string* piece, bool* failed) {
   try {
     return answer_->Read(piece);
   } catch (const std::exception& error) {
-    spdlog::error("request {}: the stream threw: {}", request_id_, error.what());
+    spdlog::error("request {}: the stream threw: {}", report_.id, error.what());
     *failed = true;
     return false;
   }
 }
 
-Awaitable<void> HttpSession::SendError(int status, std::string message) {
-  keep_alive_ = false;
+Awaitable<void> HttpSession::Refuse(const Request& request, int status, std::string message) {
+  BeginReport(request);
+  if (report_.id.empty()) report_.id = RequestIdFrom("");
+  report_.client = connection_->client();
+  report_.status = status;
   Response response{.status = status, .body = context_->error(status, message)};
   if (status == 503) response.headers.push_back({"Retry-After", "1"});
-  if (request_id_.empty()) request_id_ = RequestIdFrom("");
-  std::string out = SerializeHead(response, {.request_id = request_id_, .keep_alive = false, .chunked = false});
+  context_->cors.AddHeaders(request, &response.headers);
+  std::string out = SerializeHead(response, {.request_id = report_.id, .keep_alive = false, .chunked = false});
   out.append(response.body);
-  co_await Write(out);
+  report_.complete = co_await Write(out);
+  report_.duration = absl::Now() - report_.begin;
+  if (context_->on_refused != nullptr) context_->on_refused(report_);
 }
 
-// False: not all could be written; the connection is lost. The limit is on each step forward, not on the whole.
+void HttpSession::BeginReport(const Request& request) {
+  report_ = {
+      .id = request.id, .client = request.client, .method = request.method, .path = request.path, .begin = absl::Now()};
+}
+
+void HttpSession::EndAnswer(bool complete) {
+  report_.complete = complete;
+  report_.duration = absl::Now() - report_.begin;
+  if (answer_ == nullptr) {  // the handler threw
+    if (context_->on_refused != nullptr) context_->on_refused(report_);
+    return;
+  }
+  if (!complete) answer_->Cancel();
+  answer_->OnEnd(report_);
+  answer_.reset();
+}
+
 Awaitable<bool> HttpSession::Write(std::string_view bytes) {
-  while (!bytes.empty() && !gone_) {
-    Arm(context_->config.write_timeout);
-    const auto [error, size] = co_await socket_.async_write_some(net::buffer(bytes), kAwait);
-    Disarm();
-    if (error) Lose();
-    bytes.remove_prefix(size);
-  }
-  co_return !gone_;
-}
-
-// Closing with unread input would reset the connection and could take the answer from the client (RFC 9112, 9.6).
-Awaitable<void> HttpSession::Linger() {
-  error_code ignored;
-  socket_.shutdown(Socket::shutdown_send, ignored);
-  std::array<char, kReadSize> discarded;
-  Arm(kLingerTime);
-  for (size_t total = 0; total < kMaxLingerBytes && !timed_out_ && !gone_;) {
-    const auto [error, size] = co_await socket_.async_read_some(net::buffer(discarded), kAwait);
-    if (error) break;
-    total += size;
-  }
-  Disarm();
+  if (report_.bytes == 0) report_.time_to_first_byte = absl::Now() - report_.begin;
+  const bool sent = co_await connection_->Write(bytes, context_->config.limits.write_timeout);
+  if (sent) report_.bytes += bytes.size();
+  co_return sent;
 }
 
 Awaitable<void> HttpSession::WaitForWake() {
-  while (!woken_ && !gone_) {
+  while (!woken_ && !connection_->lost()) {
     wake_.expires_at(std::chrono::steady_clock::time_point::max());
     co_await wake_.async_wait(kAwait);
   }
@@ -374,7 +311,7 @@ Waker HttpSession::MakeWaker() {
     std::shared_ptr<HttpSession> self = target->session->weak_from_this().lock();
     if (self == nullptr) return;
     target->posted = true;
-    net::post(self->socket_.get_executor(), [self] {
+    net::post(self->executor(), [self] {
       {
         std::lock_guard lock(self->wake_target_->mu);
         self->wake_target_->posted = false;
@@ -388,14 +325,15 @@ Waker HttpSession::MakeWaker() {
 // Reads on while an answer is made or sent, for the end of the stream to show at once. A client that closes its
 // sending side counts as gone.
 void HttpSession::Watch() {
-  if (buffer_.size() + kReadSize > kMaxReadAhead) return;
+  boost::beast::flat_buffer& buffer = connection_->buffer();
+  if (buffer.size() + kReadSize > kMaxReadAhead) return;
   watching_ = true;
-  socket_.async_read_some(
-      buffer_.prepare(kReadSize),
+  connection_->stream().async_read_some(
+      buffer.prepare(kReadSize),
       net::bind_cancellation_slot(cancel_watch_.slot(), [self = shared_from_this()](error_code error, size_t size) {
         self->watching_ = false;
-        self->buffer_.commit(size);
-        if (error && !self->stop_watching_) self->gone_ = true;
+        self->connection_->buffer().commit(size);
+        if (error && !self->stop_watching_) self->connection_->Lose();
         if (!error && !self->stop_watching_) self->Watch();
         self->wake_.cancel();
       }));
@@ -403,49 +341,24 @@ void HttpSession::Watch() {
 
 Awaitable<void> HttpSession::StopWatching() {
   stop_watching_ = true;
-  cancel_watch_.emit(net::cancellation_type::total);
+  // Terminal is what a read through TLS listens to. It is not terminal here: what was read is kept for the next read.
+  cancel_watch_.emit(net::cancellation_type::all);
   while (watching_) {
     wake_.expires_at(std::chrono::steady_clock::time_point::max());
     co_await wake_.async_wait(kAwait);
   }
 }
 
-void HttpSession::Arm(std::chrono::nanoseconds limit) {
-  timed_out_ = false;
-  const uint64_t generation = ++deadline_generation_;
-  deadline_.expires_after(limit);
-  deadline_.async_wait([self = shared_from_this(), generation](error_code error) {
-    // The timer may have fired just before it was disarmed.
-    if (error || generation != self->deadline_generation_) return;
-    self->timed_out_ = true;
-    error_code ignored;
-    self->socket_.cancel(ignored);
-  });
-}
-
-void HttpSession::Disarm() {
-  ++deadline_generation_;
-  deadline_.cancel();
-}
-
 void HttpSession::Lose() {
-  gone_ = true;
-  error_code ignored;
-  socket_.cancel(ignored);
+  connection_->Lose();
   wake_.cancel();
-}
-
-bool HttpSession::CancelAnswer() {
-  if (answer_ != nullptr) answer_->Cancel();
-  answer_.reset();
-  return false;
 }
 
 }  // namespace
 
-std::shared_ptr<Session> Session::Start(Socket socket, SessionContext* context, bool at_capacity,
+std::shared_ptr<Session> Session::Start(Socket socket, TlsContext tls, SessionContext* context, bool at_capacity,
                                         std::function<void()> on_end) {
-  auto session = std::make_shared<HttpSession>(std::move(socket), context, std::move(on_end));
+  auto session = std::make_shared<HttpSession>(std::move(socket), std::move(tls), context, std::move(on_end));
   session->Spawn(at_capacity);
   return session;
 }

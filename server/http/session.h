@@ -1,28 +1,26 @@
-// One connection: reads requests, writes answers, notices when the client is gone. Internal to this folder: the one
-// header here that shows Asio's types.
+// One connection: reads requests, writes answers, notices when the client is gone. Internal to this folder.
 #pragma once
 
 #include <atomic>
-#include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/strand.hpp>
 #include <functional>
 #include <memory>
 
 #include "server/http/answer.h"
+#include "server/http/cors.h"
 #include "server/http/message.h"
 #include "server/http/server.h"
+#include "server/http/stream.h"
 
 namespace switchyard::http {
-
-using Strand = boost::asio::strand<boost::asio::io_context::executor_type>;
-using Socket = boost::asio::basic_stream_socket<boost::asio::ip::tcp, Strand>;
 
 // What all connections of a server share; outlives them.
 struct SessionContext {
   ServerConfig config;
   Handler handler;
   ErrorBody error;
+  ReportSink on_refused;  // may be null
+  CorsPolicy cors;
+  std::atomic<int64_t> body_bytes = 0;  // of requests that are being received
   std::atomic<bool> stopping = false;
 };
 
@@ -31,9 +29,9 @@ class Session {
  public:
   virtual ~Session() = default;
 
-  // `at_capacity`: the first request, whatever it is, is answered 503. `on_end` runs once, on the strand, when the
-  // socket is closed.
-  static std::shared_ptr<Session> Start(Socket socket, SessionContext* context, bool at_capacity,
+  // Without `tls`: plain. `at_capacity`: the first request, whatever it is, is answered 503. `on_end` runs once, on the
+  // strand, when the socket is closed.
+  static std::shared_ptr<Session> Start(Socket socket, TlsContext tls, SessionContext* context, bool at_capacity,
                                         std::function<void()> on_end);
 
   // The server stops: closes the connection if it is idle, else after the answer under way.

@@ -8,7 +8,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/auth.h"
 #include "server/http/router.h"
 #include "server/openai/chat.h"
 #include "server/openai/chat_format.h"
@@ -20,7 +19,9 @@
 #include "server/openai/json_text.h"
 #include "server/openai/models.h"
 #include "server/openai/probes.h"
+#include "server/openai/recorded_answer.h"
 #include "server/openai/tokenization.h"
+#include "server/request_scope.h"
 #include "spdlog/spdlog.h"
 
 namespace switchyard::openai {
@@ -34,33 +35,42 @@ using http::Waker;
 using Parse = std::optional<ApiError> (*)(const nlohmann::json& body, const ModelContext& model,
                                           const std::string& fallback_id, GenerationPlan* plan);
 
+GenerationFacts FactsOf(const GenerationStart& start, const char* operation) {
+  GenerationFacts facts{.operation = operation,
+                        .model = *start.model.served_name,
+                        .response_id = start.plan.response_id,
+                        .request = &start.plan.request,
+                        .num_choices = static_cast<int64_t>(start.plan.prompts.size()) * start.plan.candidates};
+  for (const Prompt& prompt : start.plan.prompts) facts.prompt_tokens += static_cast<int64_t>(prompt.ids.size());
+  return facts;
+}
+
 // The routes with all that they share. Thread safety: any thread.
 class Api {
  public:
-  Api(const ApiConfig& config, EngineSlot* slot)
+  Api(const ApiConfig& config, EngineSlot* slot, Edge* edge)
       : limits_(config.limits),
         slot_(slot),
-        authorizer_(config.api_keys),
-        exporter_(slot, config.metrics),
+        edge_(edge),
+        exporter_(slot, config.metrics, edge),
         router_(HttpErrorBody) {
     AddRoutes();
   }
 
-  std::unique_ptr<Answer> Handle(const Request& request, Waker waker) {
-    if (request.path != "/health" && !authorizer_.Allows(request.header("authorization"))) {
-      return ErrorAnswer({.status = 401,
-                          .message = "the API key is missing or wrong; send the header \"Authorization: Bearer KEY\"",
-                          .code = "invalid_api_key"});
-    }
-    return router_.Dispatch(request, std::move(waker));
+  std::unique_ptr<Answer> Handle(Request& request, Waker waker) {
+    const std::string_view traceparent = request.header("traceparent");
+    request.scope = std::make_shared<RequestScope>(edge_, absl::string_view(traceparent.data(), traceparent.size()));
+    return std::make_unique<RecordedAnswer>(Answered(request, std::move(waker)), request.scope);
   }
 
  private:
+  std::unique_ptr<Answer> Answered(const Request& request, Waker waker);
   void AddRoutes();
   void AddGet(const std::string& path, std::function<Response(const Request&)> respond);
   // With a parsed body and a loaded model.
   void AddPost(const std::string& path, Response (*respond)(const nlohmann::json&, const ModelContext&));
-  void AddGeneration(const std::string& path, Parse parse, FormatFactory make_format);
+  // `operation`: as OpenTelemetry names it.
+  void AddGeneration(const std::string& path, const char* operation, Parse parse, FormatFactory make_format);
   // The fault that became the answer, or null with `model` (and `body`) filled.
   std::optional<ApiError> Prepare(const Request& request, nlohmann::json* body, ModelContext* model) const;
   void LogWithoutEffect(const Request& request, const GenerationPlan& plan) const;
@@ -68,12 +78,21 @@ class Api {
   // constant after construction
   const Limits limits_;
   EngineSlot* const slot_;  // borrowed
-  const Authorizer authorizer_;
+  Edge* const edge_;        // borrowed
   const MetricsExporter exporter_;
   http::Router router_;
 
   std::atomic<uint64_t> next_serial_ = 0;
 };
+
+std::unique_ptr<Answer> Api::Answered(const Request& request, Waker waker) {
+  const std::string_view authorization = request.header("authorization");
+  const bool allowed = request.scope->Authorize(absl::string_view(authorization.data(), authorization.size()));
+  if (allowed || request.path == "/health") return router_.Dispatch(request, std::move(waker));
+  return ErrorAnswer({.status = 401,
+                      .message = "the API key is missing or wrong; send the header \"Authorization: Bearer KEY\"",
+                      .code = "invalid_api_key"});
+}
 
 void Api::AddRoutes() {
   AddGet("/health", [this](const Request&) { return Health(*slot_); });
@@ -95,11 +114,11 @@ void Api::AddRoutes() {
   });
   AddPost("/tokenize", Tokenize);
   AddPost("/detokenize", Detokenize);
-  AddGeneration("/v1/completions", ParseCompletion,
+  AddGeneration("/v1/completions", "text_completion", ParseCompletion,
                 [](const GenerationPlan* plan, const Tokenizer* tokenizer) -> std::unique_ptr<ResponseFormat> {
                   return std::make_unique<CompletionFormat>(plan, tokenizer);
                 });
-  AddGeneration("/v1/chat/completions", ParseChat,
+  AddGeneration("/v1/chat/completions", "chat", ParseChat,
                 [](const GenerationPlan* plan, const Tokenizer* tokenizer) -> std::unique_ptr<ResponseFormat> {
                   return std::make_unique<ChatFormat>(plan, tokenizer);
                 });
@@ -120,7 +139,7 @@ void Api::AddPost(const std::string& path, Response (*respond)(const nlohmann::j
   });
 }
 
-void Api::AddGeneration(const std::string& path, Parse parse, FormatFactory make_format) {
+void Api::AddGeneration(const std::string& path, const char* operation, Parse parse, FormatFactory make_format) {
   router_.Add("POST", path, [=, this](const Request& request, Waker waker) -> std::unique_ptr<Answer> {
     nlohmann::json body;
     GenerationStart start{.make_format = make_format, .waker = std::move(waker), .serial = next_serial_++};
@@ -129,6 +148,12 @@ void Api::AddGeneration(const std::string& path, Parse parse, FormatFactory make
       return ErrorAnswer(*fault);
     }
     LogWithoutEffect(request, start.plan);
+    if (const absl::Status over = request.scope->Admit(FactsOf(start, operation)); !over.ok()) {
+      ApiError error = FromStatus(over);
+      error.code = "rate_limit_exceeded";  // of this client, not of all
+      return ErrorAnswer(error);
+    }
+    start.scope = request.scope;
     return StartGeneration(std::move(start));
   });
 }
@@ -156,11 +181,11 @@ void Api::LogWithoutEffect(const Request& request, const GenerationPlan& plan) c
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<http::Server>> StartServer(const ApiConfig& config, EngineSlot* slot) {
-  auto api = std::make_shared<Api>(config, slot);
+absl::StatusOr<std::unique_ptr<http::Server>> StartServer(const ApiConfig& config, EngineSlot* slot, Edge* edge) {
+  auto api = std::make_shared<Api>(config, slot, edge);
   return http::Server::Start(
-      config.http, [api](const Request& request, Waker waker) { return api->Handle(request, std::move(waker)); },
-      HttpErrorBody);
+      config.http, [api](Request& request, Waker waker) { return api->Handle(request, std::move(waker)); },
+      HttpErrorBody, [edge](const http::Report& report) { edge->telemetry->Log(RecordOf(report)); });
 }
 
 }  // namespace switchyard::openai

@@ -3,10 +3,9 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/edge.h"
 #include "server/engine_slot.h"
 #include "server/http/server.h"
 #include "server/metrics_exporter.h"
@@ -26,13 +25,13 @@ struct Limits {
 
 struct ApiConfig {
   http::ServerConfig http;
-  std::vector<std::string> api_keys;  // empty: no authorization
   MetricsOptions metrics;
   Limits limits;
 };
 
 // Listens at once and serves whatever state `slot` is in: /health, /ready and /metrics always, the rest once the engine
-// is there. `slot` and the engine in it outlive the server. Errors are those of http::Server::Start.
-absl::StatusOr<std::unique_ptr<http::Server>> StartServer(const ApiConfig& config, EngineSlot* slot);
+// is there. `slot` and the engine in it outlive the server, `edge` outlives both. Errors are those of
+// http::Server::Start.
+absl::StatusOr<std::unique_ptr<http::Server>> StartServer(const ApiConfig& config, EngineSlot* slot, Edge* edge);
 
 }  // namespace switchyard::openai

@@ -57,6 +57,7 @@ class Generation : public http::Answer {
   const std::unique_ptr<ResponseFormat> format_;
   const int64_t created_;
   const http::Waker waker_;
+  const std::shared_ptr<RequestScope> scope_;
   const std::shared_ptr<Mailbox> mailbox_;               // shared with the engine's callbacks
   std::shared_ptr<const std::vector<std::string>> ids_;  // in the engine, of all choices; shared with the callbacks
 
@@ -73,6 +74,7 @@ Generation::Generation(GenerationStart start)
       format_(start.make_format(&plan_, model_.tokenizer())),
       created_(absl::ToUnixSeconds(absl::Now())),
       waker_(std::move(start.waker)),
+      scope_(std::move(start.scope)),
       mailbox_(std::make_shared<Mailbox>(
           Mailbox::Options{.num_choices = plan_.prompts.size() * plan_.candidates,
                            .merge_after = plan_.stream ? model_.limits->merge_after_updates : 0,
@@ -97,8 +99,9 @@ absl::Status Generation::Submit() {
     request.id = (*ids_)[i];
     request.prompt = choices_[i].prompt->ids;
     if (request.sampling.seed.has_value()) *request.sampling.seed += i % plan_.candidates;
-    const auto on_update = [mailbox = mailbox_, waker = waker_, ids = ids_, engine = model_.engine,
+    const auto on_update = [mailbox = mailbox_, waker = waker_, scope = scope_, ids = ids_, engine = model_.engine,
                             stream = plan_.stream, num_choices = choices_.size(), i](RequestUpdate update) {
+      scope->OnUpdate(i, update);
       const bool finished = update.finish.has_value();
       const Mailbox::Delivery delivery = mailbox->Put(i, std::move(update));
       if (delivery == Mailbox::Delivery::kOverflowed) {

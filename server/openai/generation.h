@@ -8,6 +8,7 @@
 #include "server/http/answer.h"
 #include "server/openai/generation_plan.h"
 #include "server/openai/response_format.h"
+#include "server/request_scope.h"
 
 namespace switchyard::openai {
 
@@ -18,6 +19,7 @@ struct GenerationStart {
   ModelContext model;
   FormatFactory make_format;
   http::Waker waker;
+  std::shared_ptr<RequestScope> scope;
   uint64_t serial = 0;  // unique in this process: makes the engine's ids unique whatever clients choose
 };
 

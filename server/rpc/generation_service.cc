@@ -1,19 +1,14 @@
 #include "server/rpc/generation_service.h"
 
-#include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "server/rpc/call_scope.h"
 #include "server/rpc/request_codec.h"
 #include "server/rpc/response_writer.h"
 
 namespace switchyard {
 namespace {
-
-grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, grpc::Status status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(std::move(status));
-  return reactor;
-}
 
 absl::Status Tokenize(const v1::TokenizeRequest& request, const Engine& engine, v1::TokenizeResponse* response) {
   absl::StatusOr<std::vector<int32_t>> ids =
@@ -44,15 +39,14 @@ absl::Status Detokenize(const v1::DetokenizeRequest& request, const Engine& engi
 
 }  // namespace
 
-grpc::Status GenerationService::Authorize(const grpc::CallbackServerContext& context) const {
-  if (!authorizer_.required()) return grpc::Status::OK;
-  const auto [first, last] = context.client_metadata().equal_range("authorization");
-  for (auto entry = first; entry != last; ++entry) {
-    if (authorizer_.Allows(std::string_view(entry->second.data(), entry->second.size()))) return grpc::Status::OK;
-  }
-  return grpc::Status(grpc::StatusCode::UNAUTHENTICATED,
-                      first == last ? "no API key: send the metadata `authorization: Bearer <key>`"
-                                    : "the API key in the metadata `authorization` is not one of this server's");
+grpc::ServerUnaryReactor* GenerationService::Answer(grpc::CallbackServerContext* context, const char* method,
+                                                    const std::function<absl::Status()>& respond) const {
+  CallScope scope(edge_, *context, method);
+  const absl::Status status = scope.authorization().ok() ? respond() : scope.authorization();
+  scope.End(status, /*request_id=*/"");
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status));
+  return reactor;
 }
 
 absl::StatusOr<Engine*> GenerationService::LoadedEngine() const {
@@ -63,71 +57,73 @@ absl::StatusOr<Engine*> GenerationService::LoadedEngine() const {
 
 grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(grpc::CallbackServerContext* context,
                                                                             const v1::GenerateRequest* request) {
-  if (grpc::Status status = Authorize(*context); !status.ok()) return RefuseGenerate(std::move(status));
   v1::GenerateRequest message = *request;
   if (message.request_id().empty()) message.set_request_id(request_ids_.Next());
-  return StartGenerate(context, message, slot_, limits_);
+  return StartGenerate(context, message, slot_, edge_, limits_);
 }
 
 grpc::ServerBidiReactor<v1::GenerateRequest, v1::GenerateResponse>* GenerationService::GenerateBatch(
     grpc::CallbackServerContext* context) {
-  if (grpc::Status status = Authorize(*context); !status.ok()) return RefuseGenerateBatch(std::move(status));
-  return StartGenerateBatch(context, slot_, limits_);
+  return StartGenerateBatch(context, slot_, edge_, limits_);
 }
 
 grpc::ServerUnaryReactor* GenerationService::Abort(grpc::CallbackServerContext* context,
                                                    const v1::AbortRequest* request, v1::AbortResponse* response) {
-  if (grpc::Status status = Authorize(*context); !status.ok()) return Answer(context, std::move(status));
-  if (request->request_id().empty()) {
-    return Answer(context, {grpc::StatusCode::INVALID_ARGUMENT, "`request_id` is empty: name the request to end"});
-  }
-  absl::StatusOr<Engine*> engine = LoadedEngine();
-  if (engine.ok()) (*engine)->Abort(request->request_id());
-  return Answer(context, ToGrpcStatus(engine.status()));
+  return Answer(context, "Abort", [&]() -> absl::Status {
+    if (request->request_id().empty()) {
+      return absl::InvalidArgumentError("`request_id` is empty: name the request to end");
+    }
+    absl::StatusOr<Engine*> engine = LoadedEngine();
+    if (engine.ok()) (*engine)->Abort(request->request_id());
+    return engine.status();
+  });
 }
 
 grpc::ServerUnaryReactor* GenerationService::Tokenize(grpc::CallbackServerContext* context,
                                                       const v1::TokenizeRequest* request,
                                                       v1::TokenizeResponse* response) {
-  if (grpc::Status status = Authorize(*context); !status.ok()) return Answer(context, std::move(status));
-  absl::StatusOr<Engine*> engine = LoadedEngine();
-  if (!engine.ok()) return Answer(context, ToGrpcStatus(engine.status()));
-  return Answer(context, ToGrpcStatus(switchyard::Tokenize(*request, **engine, response)));
+  return Answer(context, "Tokenize", [&]() -> absl::Status {
+    absl::StatusOr<Engine*> engine = LoadedEngine();
+    return engine.ok() ? switchyard::Tokenize(*request, **engine, response) : engine.status();
+  });
 }
 
 grpc::ServerUnaryReactor* GenerationService::Detokenize(grpc::CallbackServerContext* context,
                                                         const v1::DetokenizeRequest* request,
                                                         v1::DetokenizeResponse* response) {
-  if (grpc::Status status = Authorize(*context); !status.ok()) return Answer(context, std::move(status));
-  absl::StatusOr<Engine*> engine = LoadedEngine();
-  if (!engine.ok()) return Answer(context, ToGrpcStatus(engine.status()));
-  return Answer(context, ToGrpcStatus(switchyard::Detokenize(*request, **engine, response)));
+  return Answer(context, "Detokenize", [&]() -> absl::Status {
+    absl::StatusOr<Engine*> engine = LoadedEngine();
+    return engine.ok() ? switchyard::Detokenize(*request, **engine, response) : engine.status();
+  });
 }
 
 grpc::ServerUnaryReactor* GenerationService::GetModelInfo(grpc::CallbackServerContext* context,
                                                           const v1::GetModelInfoRequest* request,
                                                           v1::GetModelInfoResponse* response) {
-  if (grpc::Status status = Authorize(*context); !status.ok()) return Answer(context, std::move(status));
-  absl::StatusOr<Engine*> engine = LoadedEngine();
-  if (engine.ok()) *response = ToModelInfo(**engine, slot_.served_model_name());
-  return Answer(context, ToGrpcStatus(engine.status()));
+  return Answer(context, "GetModelInfo", [&]() -> absl::Status {
+    absl::StatusOr<Engine*> engine = LoadedEngine();
+    if (engine.ok()) *response = ToModelInfo(**engine, slot_.served_model_name());
+    return engine.status();
+  });
 }
 
 grpc::ServerUnaryReactor* GenerationService::GetLoad(grpc::CallbackServerContext* context,
                                                      const v1::GetLoadRequest* request, v1::GetLoadResponse* response) {
-  if (grpc::Status status = Authorize(*context); !status.ok()) return Answer(context, std::move(status));
-  absl::StatusOr<Engine*> engine = LoadedEngine();
-  if (engine.ok()) *response = ToLoad((*engine)->Stats());
-  return Answer(context, ToGrpcStatus(engine.status()));
+  return Answer(context, "GetLoad", [&]() -> absl::Status {
+    absl::StatusOr<Engine*> engine = LoadedEngine();
+    if (engine.ok()) *response = ToLoad((*engine)->Stats());
+    return engine.status();
+  });
 }
 
 grpc::ServerUnaryReactor* GenerationService::GetExpertLoad(grpc::CallbackServerContext* context,
                                                            const v1::GetExpertLoadRequest* request,
                                                            v1::GetExpertLoadResponse* response) {
-  if (grpc::Status status = Authorize(*context); !status.ok()) return Answer(context, std::move(status));
-  absl::StatusOr<Engine*> engine = LoadedEngine();
-  if (engine.ok()) *response = ToExpertLoad((*engine)->Stats());
-  return Answer(context, ToGrpcStatus(engine.status()));
+  return Answer(context, "GetExpertLoad", [&]() -> absl::Status {
+    absl::StatusOr<Engine*> engine = LoadedEngine();
+    if (engine.ok()) *response = ToExpertLoad((*engine)->Stats());
+    return engine.status();
+  });
 }
 
 }  // namespace switchyard

@@ -1,7 +1,9 @@
 // The gRPC service switchyard.v1.Generation over an engine slot.
 #pragma once
 
-#include "server/auth.h"
+#include <functional>
+
+#include "server/edge.h"
 #include "server/engine_slot.h"
 #include "server/rpc/generation_streams.h"
 #include "switchyard/v1/generation.grpc.pb.h"
@@ -9,11 +11,11 @@
 namespace switchyard {
 
 // Callback API: no call blocks a thread while the engine works.
-// Thread safety: as gRPC needs it. `slot` and `authorizer` are borrowed and outlive the server that the service is in.
+// Thread safety: as gRPC needs it. `slot` and `edge` are borrowed and outlive the server that the service is in.
 class GenerationService final : public v1::Generation::CallbackService {
  public:
-  GenerationService(const EngineSlot* slot, const Authorizer* authorizer, const StreamLimits& limits)
-      : slot_(*slot), authorizer_(*authorizer), limits_(limits) {}
+  GenerationService(const EngineSlot* slot, Edge* edge, const StreamLimits& limits)
+      : slot_(*slot), edge_(edge), limits_(limits) {}
 
   grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(grpc::CallbackServerContext* context,
                                                            const v1::GenerateRequest* request) override;
@@ -34,13 +36,15 @@ class GenerationService final : public v1::Generation::CallbackService {
                                           v1::GetExpertLoadResponse* response) override;
 
  private:
-  grpc::Status Authorize(const grpc::CallbackServerContext& context) const;
+  // The answer of `respond`, which runs only if the call's key is right.
+  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, const char* method,
+                                   const std::function<absl::Status()>& respond) const;
   // The engine once it is loaded, also while it drains or after it failed: what only reads needs no admission.
   absl::StatusOr<Engine*> LoadedEngine() const;
 
   // constant after construction
   const EngineSlot& slot_;
-  const Authorizer& authorizer_;
+  Edge* const edge_;
   const StreamLimits limits_;
 
   RequestIdSource request_ids_;

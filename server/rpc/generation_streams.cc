@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/retry_after.h"
+#include "server/rpc/call_scope.h"
 #include "server/rpc/request_codec.h"
 #include "server/rpc/response_writer.h"
 
@@ -29,11 +30,12 @@ absl::Status CancellationStatus(const grpc::CallbackServerContext& context) {
 
 class GenerateStream final : public ResponseWriter<WriteReactor>, public std::enable_shared_from_this<GenerateStream> {
  public:
-  GenerateStream(grpc::CallbackServerContext* context, const EngineSlot& slot, const StreamLimits& limits)
-      : ResponseWriter(limits.max_pending_bytes), context_(context), slot_(slot) {}
+  GenerateStream(grpc::CallbackServerContext* context, const EngineSlot& slot, Edge* edge, const StreamLimits& limits)
+      : ResponseWriter(limits.max_pending_bytes), context_(context), slot_(slot), scope_(edge, *context, "Generate") {}
 
   WriteReactor* Start(const v1::GenerateRequest& message) {
     self_ = shared_from_this();
+    asked_id_ = message.request_id();
     const absl::Status status = Submit(message);
     if (!status.ok()) Fail(status);
     return this;
@@ -45,14 +47,19 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
     Fail(status);
   }
 
-  void OnDone() override { self_.reset(); }
+  void OnDone() override {
+    scope_.End(end_status(), asked_id_);
+    self_.reset();
+  }
 
  private:
   absl::Status Submit(const v1::GenerateRequest& message) {
+    if (!scope_.authorization().ok()) return scope_.authorization();
     absl::StatusOr<Engine*> engine = slot_.Admit();
     if (!engine.ok()) return engine.status();
     absl::StatusOr<GenerationRequest> request = ToEngineRequest(message, **engine, slot_.served_model_name());
     if (!request.ok()) return request.status();
+    if (absl::Status over = scope_.Admit(message, *request, slot_.served_model_name()); !over.ok()) return over;
     request->deadline = absl::FromChrono(context_->deadline());
     const std::string id = request->id;
     const bool with_logprobs = request->num_logprobs >= 0;
@@ -74,6 +81,7 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
 
   // False: the request goes on in the engine, and nothing more is wanted of it.
   bool OnUpdate(const std::string& id, const RequestUpdate& update, bool with_logprobs) {
+    scope_.OnUpdate(update);
     const bool wanted = Push(ToResponse(id, update, with_logprobs));
     if (!update.finish.has_value()) return wanted;
     Close(EndStatus(id, update));
@@ -100,7 +108,9 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
   // constant after construction
   grpc::CallbackServerContext* const context_;
   const EngineSlot& slot_;
+  std::string asked_id_;
 
+  CallScope scope_;
   std::shared_ptr<GenerateStream> self_;  // until OnDone
 
   absl::Mutex request_mu_;
@@ -111,11 +121,17 @@ class GenerateStream final : public ResponseWriter<WriteReactor>, public std::en
 
 class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable_shared_from_this<BatchStream> {
  public:
-  BatchStream(grpc::CallbackServerContext* context, const EngineSlot& slot, const StreamLimits& limits)
-      : ResponseWriter(limits.max_pending_bytes), limits_(limits), context_(context), slot_(slot) {}
+  BatchStream(grpc::CallbackServerContext* context, const EngineSlot& slot, Edge* edge, const StreamLimits& limits)
+      : ResponseWriter(limits.max_pending_bytes), limits_(limits), context_(context), slot_(slot), edge_(edge) {}
 
   BidiReactor* Start() {
     self_ = shared_from_this();
+    CallScope scope(edge_, *context_, kMethod);
+    if (const absl::Status& refused = scope.authorization(); !refused.ok()) {
+      scope.End(refused, /*request_id=*/"");
+      Fail(refused);
+      return this;
+    }
     StartRead(&incoming_);
     return this;
   }
@@ -130,8 +146,12 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
       return;
     }
     const std::string id = incoming_.request_id();
-    const absl::Status status = Submit(incoming_);
-    if (!status.ok() && !PushEnd(id, {}, status)) AbortAll();
+    const auto scope = std::make_shared<CallScope>(edge_, *context_, kMethod);
+    const absl::Status status = Submit(incoming_, scope);
+    if (!status.ok()) {
+      scope->End(status, id);
+      if (!PushEnd(id, {}, status)) AbortAll();
+    }
     {
       absl::MutexLock lock(&requests_mu_);
       if (cancelled_) return;
@@ -152,7 +172,10 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
   void OnDone() override { self_.reset(); }
 
  private:
-  absl::Status Submit(const v1::GenerateRequest& message) {
+  static constexpr char kMethod[] = "GenerateBatch";
+
+  absl::Status Submit(const v1::GenerateRequest& message, const std::shared_ptr<CallScope>& scope) {
+    if (!scope->authorization().ok()) return scope->authorization();  // the key was withdrawn since
     const std::string& id = message.request_id();
     if (id.empty()) return absl::InvalidArgumentError("`request_id` is empty: GenerateBatch needs one per request");
     absl::StatusOr<Engine*> engine = slot_.Admit();
@@ -166,6 +189,7 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
     }
     absl::StatusOr<GenerationRequest> request = ToEngineRequest(message, **engine, slot_.served_model_name());
     if (!request.ok()) return request.status();
+    if (absl::Status over = scope->Admit(message, *request, slot_.served_model_name()); !over.ok()) return over;
     request->deadline = absl::FromChrono(context_->deadline());
     {
       absl::MutexLock lock(&requests_mu_);
@@ -175,7 +199,9 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
     }
     const bool with_logprobs = request->num_logprobs >= 0;
     const absl::Status status = (*engine)->Submit(
-        *std::move(request), [self = shared_from_this(), id, with_logprobs](const RequestUpdate& update) {
+        *std::move(request), [self = shared_from_this(), scope, id, with_logprobs](const RequestUpdate& update) {
+          scope->OnUpdate(update);
+          if (update.finish.has_value()) scope->End(EndStatus(id, update), id);
           self->OnUpdate(id, update, with_logprobs);
         });
     bool cancelled;
@@ -243,6 +269,7 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
   const StreamLimits limits_;
   grpc::CallbackServerContext* const context_;
   const EngineSlot& slot_;
+  Edge* const edge_;
 
   std::shared_ptr<BatchStream> self_;  // until OnDone
   v1::GenerateRequest incoming_;       // gRPC's between StartRead and OnReadDone
@@ -256,13 +283,6 @@ class BatchStream final : public ResponseWriter<BidiReactor>, public std::enable
   bool cancelled_ ABSL_GUARDED_BY(requests_mu_) = false;
 };
 
-template <typename Reactor>
-class Refusal final : public Reactor {
- public:
-  explicit Refusal(grpc::Status status) { this->Finish(std::move(status)); }
-  void OnDone() override { delete this; }
-};
-
 }  // namespace
 
 RequestIdSource::RequestIdSource()
@@ -274,16 +294,13 @@ RequestIdSource::RequestIdSource()
 std::string RequestIdSource::Next() { return absl::StrCat(prefix_, next_.fetch_add(1)); }
 
 WriteReactor* StartGenerate(grpc::CallbackServerContext* context, const v1::GenerateRequest& message,
-                            const EngineSlot& slot, const StreamLimits& limits) {
-  return std::make_shared<GenerateStream>(context, slot, limits)->Start(message);
+                            const EngineSlot& slot, Edge* edge, const StreamLimits& limits) {
+  return std::make_shared<GenerateStream>(context, slot, edge, limits)->Start(message);
 }
 
-BidiReactor* StartGenerateBatch(grpc::CallbackServerContext* context, const EngineSlot& slot,
+BidiReactor* StartGenerateBatch(grpc::CallbackServerContext* context, const EngineSlot& slot, Edge* edge,
                                 const StreamLimits& limits) {
-  return std::make_shared<BatchStream>(context, slot, limits)->Start();
+  return std::make_shared<BatchStream>(context, slot, edge, limits)->Start();
 }
-
-WriteReactor* RefuseGenerate(grpc::Status status) { return new Refusal<WriteReactor>(std::move(status)); }
-BidiReactor* RefuseGenerateBatch(grpc::Status status) { return new Refusal<BidiReactor>(std::move(status)); }
 
 }  // namespace switchyard

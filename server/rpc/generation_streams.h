@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <string>
 
+#include "server/edge.h"
 #include "server/engine_slot.h"
 #include "switchyard/v1/generation.pb.h"
 
@@ -34,15 +35,13 @@ class RequestIdSource {
 };
 
 // Each reactor owns itself until gRPC is done with it; an engine callback keeps what it needs alive. `slot` outlives
-// both. Cancellation and deadlines abort the engine's requests at once.
+// both, and so does `edge`. Cancellation and deadlines abort the engine's requests at once. Without a right key the
+// call ends with UNAUTHENTICATED; in a batch the key is looked at again for each request.
 grpc::ServerWriteReactor<v1::GenerateResponse>* StartGenerate(grpc::CallbackServerContext* context,
                                                               const v1::GenerateRequest& message,
-                                                              const EngineSlot& slot, const StreamLimits& limits);
+                                                              const EngineSlot& slot, Edge* edge,
+                                                              const StreamLimits& limits);
 grpc::ServerBidiReactor<v1::GenerateRequest, v1::GenerateResponse>* StartGenerateBatch(
-    grpc::CallbackServerContext* context, const EngineSlot& slot, const StreamLimits& limits);
-
-// Refuse the call without a request: an authentication error, say.
-grpc::ServerWriteReactor<v1::GenerateResponse>* RefuseGenerate(grpc::Status status);
-grpc::ServerBidiReactor<v1::GenerateRequest, v1::GenerateResponse>* RefuseGenerateBatch(grpc::Status status);
+    grpc::CallbackServerContext* context, const EngineSlot& slot, Edge* edge, const StreamLimits& limits);
 
 }  // namespace switchyard

@@ -3,6 +3,7 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <thread>
@@ -12,7 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
-#include "server/auth.h"
+#include "server/access/unix_socket.h"
+#include "server/rpc/credentials.h"
 #include "server/rpc/generation_service.h"
 
 namespace switchyard {
@@ -23,17 +25,18 @@ constexpr absl::Duration kHealthPeriod = absl::Milliseconds(100);
 int Milliseconds(absl::Duration duration) { return static_cast<int>(absl::ToInt64Milliseconds(duration)); }
 
 std::string Address(const GrpcServerConfig& config) {
+  if (!config.unix_path.empty()) return absl::StrCat("unix:", config.unix_path);
   const bool is_ipv6 = absl::StrContains(config.host, ':');
   return absl::StrCat(is_ipv6 ? "[" : "", config.host, is_ipv6 ? "]" : "", ":", config.port);
 }
 
 class GrpcServerImpl final : public GrpcServer {
  public:
-  GrpcServerImpl(const GrpcServerConfig& config, const EngineSlot* slot)
+  GrpcServerImpl(const GrpcServerConfig& config, const EngineSlot* slot, Edge* edge)
       : slot_(*slot),
-        authorizer_(config.api_keys),
-        service_(slot, &authorizer_,
-                 {.max_pending_bytes = config.max_pending_bytes, .max_batch_requests = config.max_batch_requests}) {}
+        service_(slot, edge,
+                 {.max_pending_bytes = config.limits.max_pending_bytes,
+                  .max_batch_requests = config.limits.max_batch_requests}) {}
 
   ~GrpcServerImpl() override { Shutdown(absl::ZeroDuration()); }
 
@@ -42,28 +45,40 @@ class GrpcServerImpl final : public GrpcServer {
     grpc::EnableDefaultHealthCheckService(true);
     if (config.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 
+    absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = grpc::InsecureServerCredentials();
+    if (!config.unix_path.empty()) {
+      if (absl::Status status = ClaimUnixSocket(config.unix_path); !status.ok()) return status;
+    } else if (!config.tls_cert.empty()) {
+      credentials = MakeTlsCredentials({.cert = config.tls_cert, .key = config.tls_key, .client_ca = config.client_ca});
+      if (!credentials.ok()) return credentials.status();
+    }
+
+    const GrpcLimits& limits = config.limits;
     int port = 0;
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(Address(config), grpc::InsecureServerCredentials(), &port);
+    builder.AddListeningPort(Address(config), *credentials, &port);
     builder.RegisterService(&service_);
-    builder.SetMaxReceiveMessageSize(config.max_receive_bytes);
-    builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, config.max_metadata_bytes);
-    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, config.max_concurrent_streams);
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(config.keepalive_time));
-    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(config.keepalive_timeout));
+    builder.SetMaxReceiveMessageSize(static_cast<int>(limits.max_message_bytes));
+    builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(limits.max_metadata_bytes));
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(limits.max_streams));
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(limits.keepalive_time));
+    builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(limits.keepalive_timeout));
     builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                               Milliseconds(config.min_ping_interval));
+                               Milliseconds(limits.min_ping_interval));
     // Without this a second server on the same port would take half of the connections instead of failing.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    // gRPC makes the socket's file itself, and clients could connect before a chmod.
+    const mode_t mask = config.unix_path.empty() ? 0 : umask(S_IXUSR | S_IRWXG | S_IRWXO);
     server_ = builder.BuildAndStart();
+    if (!config.unix_path.empty()) umask(mask);
     if (server_ == nullptr || port == 0) {
       server_.reset();
       return absl::UnavailableError(absl::StrCat("--grpc ", Address(config),
                                                  ": cannot listen there; the port may be taken or the address not one "
                                                  "of this host: choose another, or port 0 for any free one"));
     }
-    port_ = static_cast<uint16_t>(port);
+    port_ = config.unix_path.empty() ? static_cast<uint16_t>(port) : 0;
     ReportHealth();
     health_thread_ = std::thread([this] {
       while (!stopping_.WaitForNotificationWithTimeout(kHealthPeriod)) ReportHealth();
@@ -94,7 +109,6 @@ class GrpcServerImpl final : public GrpcServer {
  private:
   // constant after construction
   const EngineSlot& slot_;
-  const Authorizer authorizer_;
   GenerationService service_;
 
   // constant after Listen
@@ -108,8 +122,9 @@ class GrpcServerImpl final : public GrpcServer {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerConfig& config, const EngineSlot* slot) {
-  auto server = std::make_unique<GrpcServerImpl>(config, slot);
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const GrpcServerConfig& config, const EngineSlot* slot,
+                                                              Edge* edge) {
+  auto server = std::make_unique<GrpcServerImpl>(config, slot, edge);
   if (absl::Status status = server->Listen(config); !status.ok()) return status;
   return std::unique_ptr<GrpcServer>(std::move(server));
 }

@@ -50,6 +50,12 @@ class ResponseWriter : public Reactor {
   // Ends it without what still waits.
   void Fail(absl::Status status) { End(std::move(status), /*discard=*/true); }
 
+  // How the stream ended. Once it is done.
+  absl::Status end_status() const {
+    absl::MutexLock lock(&mu_);
+    return end_.value_or(absl::CancelledError("the client closed the stream"));
+  }
+
   void OnWriteDone(bool ok) override {
     {
       absl::MutexLock lock(&mu_);
@@ -102,7 +108,7 @@ class ResponseWriter : public Reactor {
   // constant after construction
   const size_t max_pending_bytes_;
 
-  absl::Mutex mu_;
+  mutable absl::Mutex mu_;
   PendingResponses pending_ ABSL_GUARDED_BY(mu_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mu_);
   bool writing_ ABSL_GUARDED_BY(mu_) = false;

@@ -1,13 +1,12 @@
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 #include <limits>
 #include <thread>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "server/settings/edge_flags.h"
 #include "server/settings/offload_flags.h"
 #include "server/settings/quantization_flags.h"
 #include "server/settings/schema.h"
@@ -74,19 +73,6 @@ absl::Status CompleteRanks(const LaunchEnvironment& environment, SettingsDraft* 
   return absl::OkStatus();
 }
 
-absl::Status AppendKeysOf(const std::string& path, std::vector<std::string>* keys) {
-  std::ifstream file(path);
-  if (!file) return absl::InvalidArgumentError(absl::StrCat("--api-key-file ", path, ": cannot be read"));
-  const size_t before = keys->size();
-  for (std::string line; std::getline(file, line);) {
-    const std::string key(absl::StripAsciiWhitespace(line));
-    if (!key.empty() && key.front() != '#') keys->push_back(key);
-  }
-  if (keys->size() > before) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("--api-key-file ", path, ": holds no key; write one per line, or leave the flag out"));
-}
-
 absl::Status CompleteServe(SettingsDraft* draft) {
   ServeSettings& serve = draft->settings.serve;
   if (serve.served_model_name.empty()) {
@@ -96,17 +82,7 @@ absl::Status CompleteServe(SettingsDraft* draft) {
         directory.has_filename() ? directory.filename().string() : directory.parent_path().filename().string();
     if (serve.served_model_name.empty()) serve.served_model_name = "model";
   }
-  if (!draft->api_key_file.empty()) {
-    if (absl::Status status = AppendKeysOf(draft->api_key_file, &serve.api_keys); !status.ok()) return status;
-  }
-  if (!serve.api_keys.empty() || serve.allow_unauthenticated) return absl::OkStatus();
-  for (const auto& [flag, endpoint] : {std::pair("--http", serve.http), std::pair("--grpc", serve.grpc)}) {
-    if (IsLoopback(endpoint)) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, " ", Format(endpoint), " can be reached from other hosts, and there are no API keys: set ",
-                     "--api-key-file, or say --allow-unauthenticated if everyone may use the model"));
-  }
-  return absl::OkStatus();
+  return CompleteEdge(draft);
 }
 
 absl::Status CompleteGenerate(SettingsDraft* draft) {

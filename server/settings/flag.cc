@@ -84,6 +84,21 @@ Flag SizeFlag(std::string name, std::string help, int64_t* target) {
           .show = [target]() { return std::optional<std::string>(FormatBytes(*target)); }};
 }
 
+Flag BoundedSizeFlag(std::string name, std::string help, int64_t min, int64_t max, int64_t* target) {
+  Flag flag = SizeFlag(std::move(name), std::move(help), target);
+  flag.read = [min, max, target](const std::string& text) -> absl::Status {
+    const absl::StatusOr<int64_t> bytes = ParseBytes(text);
+    if (!bytes.ok()) return bytes.status();
+    if (*bytes < min || *bytes > max) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", text, "\" is not within ", FormatBytes(min), " and ", FormatBytes(max)));
+    }
+    *target = *bytes;
+    return absl::OkStatus();
+  };
+  return flag;
+}
+
 Flag DurationFlag(std::string name, std::string help, absl::Duration min, absl::Duration* target) {
   return {.name = std::move(name),
           .value = "DURATION",
@@ -103,7 +118,7 @@ Flag DurationFlag(std::string name, std::string help, absl::Duration min, absl::
 
 Flag EndpointFlag(std::string name, std::string help, Endpoint* target) {
   return {.name = std::move(name),
-          .value = "HOST:PORT",
+          .value = "HOST:PORT|unix:PATH",
           .help = std::move(help),
           .read = [target](const std::string& text) -> absl::Status {
             absl::StatusOr<Endpoint> endpoint = ParseEndpoint(text);

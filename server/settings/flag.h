@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -34,6 +35,8 @@ struct Flag {
 Flag SwitchFlag(std::string name, std::string help, bool* target);
 Flag TextFlag(std::string name, std::string value, std::string help, std::string* target);
 Flag SizeFlag(std::string name, std::string help, int64_t* target);  // bytes; 0 prints as "0"
+// The same within [min, max].
+Flag BoundedSizeFlag(std::string name, std::string help, int64_t min, int64_t max, int64_t* target);
 Flag DurationFlag(std::string name, std::string help, absl::Duration min, absl::Duration* target);
 Flag EndpointFlag(std::string name, std::string help, Endpoint* target);
 
@@ -47,6 +50,14 @@ struct IntRange {
 };
 Flag IntFlag(std::string name, std::string help, IntRange range, std::function<void(int64_t)> store,
              std::function<std::optional<int64_t>()> load);
+
+// Of a plain number.
+template <typename T>
+Flag IntFlagOf(std::string name, std::string help, IntRange range, T* target) {
+  return IntFlag(
+      std::move(name), std::move(help), std::move(range), [target](int64_t value) { *target = static_cast<T>(value); },
+      [target]() { return std::optional<int64_t>(static_cast<int64_t>(*target)); });
+}
 
 struct FloatRange {
   double min = 0;

@@ -4,18 +4,12 @@
 #include <string_view>
 #include <utility>
 
+#include "server/settings/edge_flags.h"
 #include "server/settings/offload_flags.h"
 #include "server/settings/quantization_flags.h"
 
 namespace switchyard {
 namespace {
-
-template <typename T>
-Flag IntFlagOf(std::string name, std::string help, IntRange range, T* target) {
-  return IntFlag(
-      std::move(name), std::move(help), std::move(range), [target](int64_t value) { *target = static_cast<T>(value); },
-      [target]() { return std::optional<int64_t>(static_cast<int64_t>(*target)); });
-}
 
 template <typename T>
 Flag OptionalIntFlag(std::string name, std::string help, IntRange range, std::optional<T>* target) {
@@ -212,18 +206,7 @@ void AddServeFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
       In(front, TextFlag("ready-file", "FILE", "write the bound ports there as JSON, once ready", &serve.ready_file)));
 
   AddLoadFlags(draft->settings.engine, flags);
-
-  const char* access = "Access";
-  Flag api_key = RepeatableFlag("api-key", "KEY",
-                                "clients must send one of these keys; may be repeated; other users "
-                                "of this host can see it, so prefer --api-key-file",
-                                &serve.api_keys);
-  api_key.is_secret = true;
-  flags->push_back(In(access, std::move(api_key)));
-  flags->push_back(
-      In(access, TextFlag("api-key-file", "FILE", "one key per line; # begins a comment line", &draft->api_key_file)));
-  flags->push_back(In(access, SwitchFlag("allow-unauthenticated", "listen beyond this host although there are no keys",
-                                         &serve.allow_unauthenticated)));
+  AddEdgeFlags(draft, flags);
 
   const char* metrics = "Metrics";
   flags->push_back(In(metrics, ChoiceFlag(

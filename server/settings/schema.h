@@ -20,7 +20,7 @@ struct SettingsDraft {
   std::optional<QuantizationRecipe> quantize_attention;
   std::string prompt;
   std::string prompt_tokens;
-  std::string api_key_file;
+  std::string otlp_endpoint;
 };
 
 // The flags of `command`, bound to `draft`, which outlives them. Its values now are the defaults; those in which the

@@ -8,6 +8,9 @@
 
 #include "absl/time/time.h"
 #include "engine/engine_config.h"
+#include "server/access/api_key.h"
+#include "server/http/limits.h"
+#include "server/rpc/limits.h"
 #include "server/settings/units.h"
 
 namespace switchyard {
@@ -27,13 +30,27 @@ struct ServeSettings {
   Endpoint http{"127.0.0.1", 8000};
   Endpoint grpc{"127.0.0.1", 50051};
   bool grpc_reflection = false;
-  std::vector<std::string> api_keys;  // of --api-key and --api-key-file
+  http::Limits http_limits;
+  GrpcLimits grpc_limits;
+
+  std::vector<std::string> api_keys;  // of --api-key
+  std::string api_key_file;           // read, and right, when the command line was; empty: none
+  KeyLimits key_limits;               // of keys that bring none of their own
   bool allow_unauthenticated = false;
+  std::string tls_cert;            // PEM files; empty, both: no TLS
+  std::string tls_key;             //
+  std::string grpc_tls_client_ca;  // PEM file; empty: gRPC clients need no certificate
+  std::vector<std::string> cors_origins;
+
+  std::string access_log;                // a file, or "-": standard output; empty: none
+  std::optional<HttpUrl> otlp_endpoint;  // none: no traces
   bool metrics_alias_vllm = false;
   bool metrics_per_expert = false;
   absl::Duration drain_timeout = absl::Seconds(30);
   std::string ready_file;  // empty: none
 };
+
+inline bool NeedsKey(const ServeSettings& serve) { return !serve.api_keys.empty() || !serve.api_key_file.empty(); }
 
 struct GenerateSettings {
   std::optional<std::string> prompt;  // this or the next

@@ -1,5 +1,6 @@
 #include "server/settings/units.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -13,6 +14,8 @@
 
 namespace switchyard {
 namespace {
+
+constexpr size_t kMaxUnixPath = 107;  // sockaddr_un's, without the end
 
 absl::Status Invalid(absl::string_view text, absl::string_view expected) {
   return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not ", expected));
@@ -71,6 +74,10 @@ absl::StatusOr<absl::Duration> ParseDuration(absl::string_view text) {
 
 absl::StatusOr<Endpoint> ParseEndpoint(absl::string_view text) {
   constexpr absl::string_view kExpected = "HOST:PORT, such as 127.0.0.1:8000, [::1]:8000 or 0.0.0.0:8000";
+  if (absl::string_view path = text; absl::ConsumePrefix(&path, "unix:")) {
+    if (absl::StartsWith(path, "/") && path.size() <= kMaxUnixPath) return Endpoint{.unix_path = std::string(path)};
+    return Invalid(text, absl::StrCat("unix:/PATH with an absolute path of at most ", kMaxUnixPath, " bytes"));
+  }
   const size_t colon = text.rfind(':');
   if (colon == absl::string_view::npos) return Invalid(text, kExpected);
   absl::string_view host = text.substr(0, colon);
@@ -86,19 +93,46 @@ absl::StatusOr<Endpoint> ParseEndpoint(absl::string_view text) {
       !absl::SimpleAtoi(digits, &port) || port > 65535) {
     return Invalid(text, absl::StrCat(kExpected, "; a port is 0 to 65535"));
   }
-  return Endpoint{host.empty() ? "0.0.0.0" : std::string(host), static_cast<uint16_t>(port)};
+  return Endpoint{.host = host.empty() ? "0.0.0.0" : std::string(host), .port = static_cast<uint16_t>(port)};
 }
 
 std::string Format(const Endpoint& endpoint) {
+  if (!endpoint.unix_path.empty()) return absl::StrCat("unix:", endpoint.unix_path);
   const bool is_ipv6 = absl::StrContains(endpoint.host, ':');
   return absl::StrCat(is_ipv6 ? "[" : "", endpoint.host, is_ipv6 ? "]" : "", ":", endpoint.port);
 }
 
 bool IsLoopback(const Endpoint& endpoint) {
-  if (endpoint.host == "localhost" || endpoint.host == "::1") return true;
+  if (!endpoint.unix_path.empty() || endpoint.host == "localhost" || endpoint.host == "::1") return true;
   // Only a literal address: 127.example.org is a name.
   return absl::StartsWith(endpoint.host, "127.") && endpoint.host.find_first_not_of("0123456789.") == std::string::npos;
 }
+
+absl::StatusOr<HttpUrl> ParseHttpUrl(absl::string_view text) {
+  constexpr absl::string_view kExpected = "a URL such as http://127.0.0.1:4318";
+  absl::string_view rest = text;
+  if (absl::StartsWithIgnoreCase(rest, "https://")) {
+    return Invalid(text, absl::StrCat(kExpected, ": https is for a collector beside this server to add"));
+  }
+  if (!absl::ConsumePrefix(&rest, "http://")) return Invalid(text, kExpected);
+  const size_t slash = std::min(rest.find('/'), rest.size());
+  const std::string path = slash == rest.size() ? "/" : std::string(rest.substr(slash));
+  for (const char c : path) {
+    if (!absl::ascii_isgraph(static_cast<unsigned char>(c)) || c == '?' || c == '#') return Invalid(text, kExpected);
+  }
+  std::string authority(rest.substr(0, slash));
+  const bool has_port =
+      authority.find(':', authority.rfind(']') == std::string::npos ? 0 : authority.rfind(']')) != std::string::npos;
+  if (!has_port) authority += ":80";
+  absl::StatusOr<Endpoint> endpoint = ParseEndpoint(authority);
+  if (!endpoint.ok() || authority.front() == ':' || !endpoint->unix_path.empty() || endpoint->port == 0 ||
+      absl::StrContains(endpoint->host, '@')) {
+    return Invalid(text, kExpected);
+  }
+  return HttpUrl{.endpoint = *std::move(endpoint), .path = path};
+}
+
+std::string Format(const HttpUrl& url) { return absl::StrCat("http://", Format(url.endpoint), url.path); }
 
 absl::StatusOr<std::vector<int32_t>> ParseIntList(absl::string_view text, int32_t min, int32_t max) {
   std::vector<int32_t> values;

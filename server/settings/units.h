@@ -25,14 +25,26 @@ absl::StatusOr<absl::Duration> ParseDuration(absl::string_view text);
 struct Endpoint {
   std::string host;  // without brackets
   uint16_t port = 0;
+  std::string unix_path = {};  // not empty: a unix socket instead of the two above
   bool operator==(const Endpoint&) const = default;
 };
 
 // "127.0.0.1:8000", "localhost:0", "[::1]:8000"; ":8000" is every IPv4 address. Port 0: any free one.
+// "unix:/run/a.sock" is a unix socket: an absolute path of at most 107 bytes.
 absl::StatusOr<Endpoint> ParseEndpoint(absl::string_view text);
 std::string Format(const Endpoint& endpoint);  // as ParseEndpoint reads it
-// Only this host can connect: 127.0.0.0/8, ::1 and localhost.
+// Only this host can connect: 127.0.0.0/8, ::1, localhost and unix sockets.
 bool IsLoopback(const Endpoint& endpoint);
+
+struct HttpUrl {
+  Endpoint endpoint;
+  std::string path;  // starts with '/'
+  bool operator==(const HttpUrl&) const = default;
+};
+
+// "http://127.0.0.1:4318", "http://collector/prefix": the port is 80 unless given. No https, user, query or fragment.
+absl::StatusOr<HttpUrl> ParseHttpUrl(absl::string_view text);
+std::string Format(const HttpUrl& url);
 
 // "1,5,9": whole numbers within [min, max], spaces allowed; empty text is an empty list.
 absl::StatusOr<std::vector<int32_t>> ParseIntList(absl::string_view text, int32_t min, int32_t max);

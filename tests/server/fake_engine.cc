@@ -203,6 +203,10 @@ RequestUpdate FakeEngine::NextUpdate(Active& active) const {
     update.finish = FinishReason::kLength;
     update.text += active.stops.Finish();
   }
+  if (update.finish.has_value()) {
+    update.timings = {
+        .queue = absl::Milliseconds(1), .prefill = absl::Milliseconds(2), .decode = absl::Milliseconds(3)};
+  }
   return update;
 }
 

@@ -2,8 +2,10 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cctype>
@@ -12,11 +14,19 @@
 
 namespace switchyard {
 
+namespace {
+
+void SetTimeLimit(int descriptor) {
+  const timeval limit{.tv_sec = 20, .tv_usec = 0};
+  setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
+}  // namespace
+
 HttpClient::HttpClient(uint16_t port, int receive_buffer) : socket_(socket(AF_INET, SOCK_STREAM, 0)) {
   CHECK_GE(socket_, 0);
   if (receive_buffer > 0) setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer));
-  const timeval limit{.tv_sec = 20, .tv_usec = 0};
-  setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  SetTimeLimit(socket_);
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
@@ -24,16 +34,42 @@ HttpClient::HttpClient(uint16_t port, int receive_buffer) : socket_(socket(AF_IN
   CHECK_EQ(connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
 }
 
+HttpClient::HttpClient(const std::string& unix_path) : socket_(socket(AF_UNIX, SOCK_STREAM, 0)) {
+  CHECK_GE(socket_, 0);
+  SetTimeLimit(socket_);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  unix_path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  CHECK_EQ(connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+}
+
 HttpClient::~HttpClient() { Close(); }
 
+bool HttpClient::StartTls(const std::string& ca_path, int max_version) {
+  SSL_CTX* context = SSL_CTX_new(TLS_client_method());
+  SSL_CTX_set_security_level(context, 0);  // else old versions fail at this end
+  SSL_CTX_set_min_proto_version(context, TLS1_VERSION);
+  SSL_CTX_set_max_proto_version(context, max_version);
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
+  CHECK_EQ(SSL_CTX_load_verify_locations(context, ca_path.c_str(), nullptr), 1);
+  tls_ = SSL_new(context);
+  SSL_CTX_free(context);
+  SSL_set_fd(tls_, socket_);
+  SSL_set1_host(tls_, "localhost");
+  return SSL_connect(tls_) == 1;
+}
+
 void HttpClient::Close() {
+  if (tls_ != nullptr) SSL_free(tls_);
+  tls_ = nullptr;
   if (socket_ >= 0) close(socket_);
   socket_ = -1;
 }
 
 bool HttpClient::Send(std::string_view bytes) {
   while (!bytes.empty()) {
-    const ssize_t sent = send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t sent = tls_ == nullptr ? send(socket_, bytes.data(), bytes.size(), MSG_NOSIGNAL)
+                                         : SSL_write(tls_, bytes.data(), static_cast<int>(bytes.size()));
     if (sent <= 0) return false;
     bytes.remove_prefix(static_cast<size_t>(sent));
   }
@@ -61,7 +97,7 @@ HttpReply HttpClient::Post(const std::string& path, const std::string& body, con
 
 bool HttpClient::Fill() {
   char block[4096];
-  const ssize_t size = recv(socket_, block, sizeof(block), 0);
+  const ssize_t size = tls_ == nullptr ? recv(socket_, block, sizeof(block), 0) : SSL_read(tls_, block, sizeof(block));
   if (size <= 0) return false;
   buffer_.append(block, static_cast<size_t>(size));
   return true;

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+struct ssl_st;  // OpenSSL's
+
 namespace switchyard {
 
 struct HttpReply {
@@ -23,9 +25,15 @@ class HttpClient {
  public:
   // `receive_buffer`: SO_RCVBUF in bytes; 0: the kernel's choice.
   explicit HttpClient(uint16_t port, int receive_buffer = 0);
+  // Over a unix socket.
+  explicit HttpClient(const std::string& unix_path);
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
+
+  // Goes on over TLS, if the server's certificate is of one of the authorities in `ca_path` (PEM) and the version at
+  // most `max_version` (OpenSSL's constant; 0: any).
+  bool StartTls(const std::string& ca_path, int max_version = 0);
 
   // False once the server has closed.
   bool Send(std::string_view bytes);
@@ -46,7 +54,8 @@ class HttpClient {
   std::string Take(size_t size);
 
   int socket_ = -1;
-  std::string buffer_;  // received, not yet taken
+  ssl_st* tls_ = nullptr;  // owned; null: plain
+  std::string buffer_;     // received, not yet taken
 };
 
 // The data of each event of a stream. What is not of the form "data: …\n\n" is an event "MALFORMED".

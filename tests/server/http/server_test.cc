@@ -152,7 +152,7 @@ TEST_F(HttpServer, AnswersMalformedHttpWith400) {
 }
 
 TEST_F(HttpServer, RefusesHugeHeaders) {
-  Start({.max_header_bytes = 1000});
+  Start({.limits = {.max_header_bytes = 1000}});
   HttpClient one_line(server_->port());
   one_line.Send("GET /hello HTTP/1.1\r\nX: " + std::string(200'000, 'x'));
   EXPECT_EQ(one_line.ReadReply().status, 431);
@@ -164,7 +164,7 @@ TEST_F(HttpServer, RefusesHugeHeaders) {
 }
 
 TEST_F(HttpServer, RefusesHugeBodiesDeclaredOrNot) {
-  Start({.max_body_bytes = 1000});
+  Start({.limits = {.max_body_bytes = 1000}});
   HttpClient fits(server_->port());
   EXPECT_EQ(fits.Post("/echo", std::string(1000, 'x')).body.size(), 1000u);
   HttpClient declared(server_->port());
@@ -179,7 +179,7 @@ TEST_F(HttpServer, RefusesHugeBodiesDeclaredOrNot) {
 }
 
 TEST_F(HttpServer, LosesPatienceWithSlowSenders) {
-  Start({.header_timeout = absl::Milliseconds(50), .body_timeout = absl::Milliseconds(50)});
+  Start({.limits = {.header_timeout = absl::Milliseconds(50), .body_timeout = absl::Milliseconds(50)}});
   HttpClient header(server_->port());
   header.Send("GET /hello HTTP/1.1\r\nX:");
   EXPECT_EQ(header.ReadReply().status, 408);
@@ -191,14 +191,14 @@ TEST_F(HttpServer, LosesPatienceWithSlowSenders) {
 }
 
 TEST_F(HttpServer, ClosesIdleConnections) {
-  Start({.idle_timeout = absl::Milliseconds(50)});
+  Start({.limits = {.idle_timeout = absl::Milliseconds(50)}});
   HttpClient client(server_->port());
   EXPECT_EQ(client.Get("/hello").status, 200);
   EXPECT_TRUE(client.AtEnd());
 }
 
 TEST_F(HttpServer, RefusesConnectionsBeyondItsLimit) {
-  Start({.max_connections = 1});
+  Start({.limits = {.max_connections = 1}});
   HttpClient first(server_->port());
   EXPECT_EQ(first.Get("/hello").status, 200);
   HttpClient second(server_->port());

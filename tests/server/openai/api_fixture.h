@@ -29,7 +29,7 @@ class ApiTest : public testing::Test {
   // Only the server: the model is still loading.
   void Listen(ApiConfig config = {}) {
     config.http.port = 0;
-    auto server = StartServer(config, &slot_);
+    auto server = StartServer(config, &slot_, edge_.get());
     ASSERT_TRUE(server.ok()) << server.status().ToString();
     server_ = *std::move(server);
   }
@@ -68,6 +68,7 @@ class ApiTest : public testing::Test {
     return chunks;
   }
 
+  std::unique_ptr<Edge> edge_ = std::make_unique<Edge>();
   std::unique_ptr<FakeEngine> engine_;
   EngineSlot slot_{"fake"};
   std::unique_ptr<http::Server> server_;  // ends first

@@ -106,7 +106,7 @@ TEST_F(Disconnect, AbortsARequestWhoseReaderIsFarBehind) {
 TEST_F(Disconnect, DropsAReaderThatStalls) {
   ApiConfig config;
   config.http.socket_send_buffer = 4096;
-  config.http.write_timeout = absl::Milliseconds(50);
+  config.http.limits.write_timeout = absl::Milliseconds(50);
   config.limits.max_pending_bytes = 1 << 30;
   // Held after enough to fill every buffer: only the server's limit can end it.
   Serve({.output = std::string(1'000'000, 'x'), .max_model_len = 2'000'000, .hold = true}, config);

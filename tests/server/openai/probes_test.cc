@@ -1,4 +1,5 @@
 // Probes, models, tokens, keys and metrics.
+#include "server/access/key_file.h"
 #include "server/metrics_exporter.h"
 #include "server/version.h"
 #include "tests/server/openai/api_fixture.h"
@@ -72,9 +73,8 @@ TEST_F(Probes, EncodeAndDecodeText) {
 }
 
 TEST_F(Probes, NeedAKeyWhereThereIsOneExceptForHealth) {
-  ApiConfig config;
-  config.api_keys = {"first-key", "second-key"};
-  Serve({}, config);
+  edge_ = std::make_unique<Edge>(*ParseKeys("first-key\nsecond-key", "keys", {}));
+  Serve();
   HttpClient client(server_->port());
   EXPECT_EQ(client.Get("/health").status, 200);
   for (const char* path : {"/ready", "/metrics", "/v1/models", "/nowhere"}) {

@@ -203,7 +203,7 @@ TEST_F(Generate, IsUnavailableWhileLoadingDrainingOrFailed) {
 }
 
 TEST_F(Generate, NeedsAKeyWhereThereAreKeys) {
-  Start({.engine = {}, .limits = {}, .api_keys = {"secret"}});
+  Start({.engine = {}, .limits = {}, .api_keys = "secret"});
   EXPECT_EQ(Call(TextRequest("a")).status.error_code(), Code::UNAUTHENTICATED);
   for (const auto& [key, code] : {std::pair("Bearer wrong", Code::UNAUTHENTICATED), {"Bearer secret", Code::OK}}) {
     grpc::ClientContext context;
@@ -320,13 +320,14 @@ TEST_F(Unary, DescribesModelAndLoad) {
 }
 
 TEST(GrpcServer, ServesOnAFreePortAndRefusesATakenOne) {
+  Edge edge;
   FakeEngine engine;
   EngineSlot slot("fake-model");
   slot.Serve(&engine);
-  const auto server = GrpcServer::Start({.port = 0}, &slot);
+  const auto server = GrpcServer::Start({.port = 0}, &slot, &edge);
   ASSERT_TRUE(server.ok()) << server.status();
   ASSERT_NE((*server)->port(), 0);
-  const auto second = GrpcServer::Start({.port = (*server)->port()}, &slot);
+  const auto second = GrpcServer::Start({.port = (*server)->port()}, &slot, &edge);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
 
   const std::string address = "127.0.0.1:" + std::to_string((*server)->port());

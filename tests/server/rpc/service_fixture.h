@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/access/key_file.h"
 #include "server/rpc/generation_service.h"
 #include "server/rpc/pending_responses.h"
 #include "tests/server/fake_engine.h"
@@ -20,15 +21,17 @@ class ServiceTest : public ::testing::Test {
   struct Setup {
     FakeEngine::Options engine;
     StreamLimits limits;
-    std::vector<std::string> api_keys;
+    std::string api_keys;  // as in a file; empty: none
     bool serving = true;
   };
 
   void Start(Setup setup) {
     engine_ = std::make_unique<FakeEngine>(setup.engine);
     if (setup.serving) slot_.Serve(engine_.get());
-    authorizer_ = std::make_unique<Authorizer>(setup.api_keys);
-    service_ = std::make_unique<GenerationService>(&slot_, authorizer_.get(), setup.limits);
+    std::vector<ApiKey> keys;
+    if (!setup.api_keys.empty()) keys = *ParseKeys(setup.api_keys, "keys", {});
+    edge_ = std::make_unique<Edge>(keys);
+    service_ = std::make_unique<GenerationService>(&slot_, edge_.get(), setup.limits);
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
     server_ = builder.BuildAndStart();
@@ -72,8 +75,8 @@ class ServiceTest : public ::testing::Test {
   }
 
   EngineSlot slot_{"fake-model"};
+  std::unique_ptr<Edge> edge_;          // outlives the engine
   std::unique_ptr<FakeEngine> engine_;  // outlives the server
-  std::unique_ptr<Authorizer> authorizer_;
   std::unique_ptr<GenerationService> service_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<v1::Generation::Stub> stub_;

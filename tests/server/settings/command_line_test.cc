@@ -210,8 +210,50 @@ TEST_F(CommandLineTest, RefusesToListenBeyondThisHostWithoutKeys) {
   ParseOk("serve --model m --http 0.0.0.0:8000 --allow-unauthenticated");
   const Settings settings =
       ParseOk("serve --model m --http 0.0.0.0:8000 --api-key-file " + Write("keys", "# ours\n k1 \n\nk2\n"));
-  EXPECT_EQ(settings.serve.api_keys, (std::vector<std::string>{"k1", "k2"}));
+  EXPECT_TRUE(NeedsKey(settings.serve));
   ExpectRefused("serve --model m --api-key-file " + Write("none", "# none\n"), "--api-key-file|holds no key");
+}
+
+TEST_F(CommandLineTest, ReadsWhatGuardsTheEdge) {
+  const std::string keys = Write("keys", "# ours\nteam:abc\n");
+  const Settings settings =
+      ParseOk("serve --model m --http unix:/run/http.sock --grpc 0.0.0.0:1 --api-key-file " + keys +
+              " --key-max-concurrent 3 --key-tokens-per-minute 1000 --tls-cert c.pem --tls-key k.pem "
+              "--grpc-tls-client-ca ca.pem --cors-origin https://a.example:8443 --cors-origin http://b "
+              "--http-max-body-size 2MiB --http-max-headers 10 --http-idle-timeout 5s --grpc-max-message-size 1MiB "
+              "--grpc-keepalive-time 7s --access-log - --otlp-endpoint http://collector:4318/x");
+  EXPECT_EQ(settings.serve.http.unix_path, "/run/http.sock");
+  EXPECT_EQ(settings.serve.api_key_file, keys);
+  EXPECT_TRUE(NeedsKey(settings.serve));
+  EXPECT_EQ(settings.serve.key_limits, (KeyLimits{.max_concurrent = 3, .tokens_per_minute = 1000}));
+  EXPECT_EQ(settings.serve.tls_key, "k.pem");
+  EXPECT_EQ(settings.serve.grpc_tls_client_ca, "ca.pem");
+  EXPECT_EQ(settings.serve.cors_origins, (std::vector<std::string>{"https://a.example:8443", "http://b"}));
+  EXPECT_EQ(settings.serve.http_limits.max_body_bytes, 2 << 20);
+  EXPECT_EQ(settings.serve.http_limits.max_headers, 10);
+  EXPECT_EQ(settings.serve.http_limits.idle_timeout, absl::Seconds(5));
+  EXPECT_EQ(settings.serve.grpc_limits.max_message_bytes, 1 << 20);
+  EXPECT_EQ(settings.serve.grpc_limits.keepalive_time, absl::Seconds(7));
+  EXPECT_EQ(settings.serve.access_log, "-");
+  EXPECT_EQ(settings.serve.otlp_endpoint->endpoint, (Endpoint{"collector", 4318}));
+}
+
+TEST_F(CommandLineTest, RefusesAnEdgeThatWouldNotHold) {
+  ExpectRefused("serve --model m --http unix:relative", "--http|unix:/PATH|107");
+  ExpectRefused("serve --model m --api-key-file " + Write("bad", "a b\n"), "--api-key-file|bad, line 1");
+  ExpectRefused("serve --model m --key-max-concurrent 1", "--key-max-concurrent|--api-key-file");
+  ExpectRefused("serve --model m --tls-cert c.pem", "--tls-cert|--tls-key");
+  ExpectRefused("serve --model m --tls-key k.pem", "--tls-key|--tls-cert");
+  ExpectRefused("serve --model m --grpc-tls-client-ca ca.pem", "--grpc-tls-client-ca|--tls-cert");
+  for (const char* origin : {"example.org", "https://a/", "HTTPS://a", "https://*", "://a"}) {
+    ExpectRefused(std::string("serve --model m --cors-origin ") + origin, "--cors-origin|https://app.example.org:8443");
+  }
+  ExpectRefused("serve --model m --otlp-endpoint https://a:4318", "--otlp-endpoint|https|http://127.0.0.1:4318");
+  ExpectRefused("serve --model m --http-max-body-size 1", "--http-max-body-size|\"1\"|1KiB|1GiB");
+  ExpectRefused("serve --model m --http-idle-timeout 0", "--http-idle-timeout|100ms");
+  ExpectRefused("serve --model m --grpc 0.0.0.0:1 --http 0.0.0.0:2 --tls-cert c --tls-key k --grpc-tls-client-ca a",
+                "--http|--allow-unauthenticated");
+  EXPECT_TRUE(Parse("serve --model m --grpc 0.0.0.0:1 --tls-cert c --tls-key k --grpc-tls-client-ca a").ok());
 }
 
 TEST_F(CommandLineTest, ALaunchersProcessesBringOneRankEachAndShareTheCpus) {

@@ -46,7 +46,7 @@ TEST(ParseEndpoint, ReadsNamesAndBothAddressFamilies) {
   EXPECT_EQ(*ParseEndpoint("localhost:0"), (Endpoint{"localhost", 0}));
   EXPECT_EQ(*ParseEndpoint("[::1]:8000"), (Endpoint{"::1", 8000}));
   EXPECT_EQ(*ParseEndpoint(":80"), (Endpoint{"0.0.0.0", 80}));
-  EXPECT_EQ(Format({"::1", 8000}), "[::1]:8000");
+  EXPECT_EQ(Format(Endpoint{"::1", 8000}), "[::1]:8000");
 }
 
 TEST(ParseEndpoint, RefusesWhatIsNoEndpoint) {
@@ -59,6 +59,31 @@ TEST(ParseEndpoint, RefusesWhatIsNoEndpoint) {
 TEST(IsLoopback, KnowsWhatOnlyThisHostReaches) {
   for (const char* host : {"127.0.0.1", "127.3.2.1", "::1", "localhost"}) EXPECT_TRUE(IsLoopback({host, 1})) << host;
   for (const char* host : {"0.0.0.0", "::", "10.0.0.1", "127.example.org"}) EXPECT_FALSE(IsLoopback({host, 1})) << host;
+}
+
+TEST(ParseEndpoint, ReadsUnixSocketsWithinTheKernelsLength) {
+  const auto endpoint = ParseEndpoint("unix:/run/a.sock");
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  EXPECT_EQ(endpoint->unix_path, "/run/a.sock");
+  EXPECT_EQ(Format(*endpoint), "unix:/run/a.sock");
+  EXPECT_TRUE(IsLoopback(*endpoint));
+  EXPECT_TRUE(ParseEndpoint("unix:/" + std::string(106, 'a')).ok());
+  EXPECT_FALSE(ParseEndpoint("unix:/" + std::string(107, 'a')).ok());
+  EXPECT_FALSE(ParseEndpoint("unix:a.sock").ok());
+}
+
+TEST(ParseHttpUrl, ReadsHostPortAndPath) {
+  EXPECT_EQ(*ParseHttpUrl("http://127.0.0.1:4318"), (HttpUrl{{"127.0.0.1", 4318}, "/"}));
+  EXPECT_EQ(*ParseHttpUrl("http://collector/otlp"), (HttpUrl{{"collector", 80}, "/otlp"}));
+  EXPECT_EQ(*ParseHttpUrl("http://[::1]"), (HttpUrl{{"::1", 80}, "/"}));
+  EXPECT_EQ(Format(*ParseHttpUrl("http://[::1]:1/a")), "http://[::1]:1/a");
+}
+
+TEST(ParseHttpUrl, RefusesWhatIsNoPlainHttpUrl) {
+  for (const char* text : {"", "127.0.0.1:4318", "https://a", "http://", "http://:80", "http://a:b", "http://u@a",
+                           "http://a/?q", "http://a/b c", "http://a/\r\nX: y", "http://a:0", "http://unix:/a"}) {
+    EXPECT_FALSE(ParseHttpUrl(text).ok()) << text;
+  }
 }
 
 TEST(ParseIntList, ReadsListsWithinLimits) {
