@@ -38,6 +38,7 @@ absl::Status EngineLoop::Submit(GenerationRequest request, UpdateCallback on_upd
       request,
       {.vocab_size = spec_.vocab_size, .max_model_len = plan_.config.max_model_len, .has_text = tokenizer_ != nullptr});
   if (!status.ok()) return status;
+  request.rules.vocab_size = spec_.vocab_size;
   const std::lock_guard lock(mu_);
   if (!failure_.ok()) return failure_;
   if (draining_ || stopping_) {

@@ -126,6 +126,7 @@ void Api::AddGeneration(const std::string& path, Parse parse, FormatFactory make
     if (const std::optional<ApiError> fault = parse(body, start.model, request.id, &start.plan)) {
       return ErrorAnswer(*fault);
     }
+    start.model.body = {};  // the generation outlives the request
     LogWithoutEffect(request, start.plan);
     return StartGeneration(std::move(start));
   });
@@ -134,7 +135,7 @@ void Api::AddGeneration(const std::string& path, Parse parse, FormatFactory make
 std::optional<ApiError> Api::Prepare(const Request& request, nlohmann::json* body, ModelContext* model) const {
   absl::StatusOr<Engine*> engine = slot_->Admit();
   if (!engine.ok()) return FromStatus(engine.status());
-  *model = {.engine = *engine, .served_name = &slot_->served_model_name(), .limits = &limits_};
+  *model = {.engine = *engine, .served_name = &slot_->served_model_name(), .limits = &limits_, .body = request.body};
   return ParseJsonObject(request.body, body);
 }
 

@@ -106,9 +106,9 @@ TEST_F(Refusal, NamesThePromptThatIsBad) {
 TEST_F(Refusal, NamesEveryFieldThatWouldChangeTheResult) {
   Serve();
   const std::vector<std::pair<std::string, std::string>> completions = {
-      {"suffix", "\"x\""},         {"response_format", "{\"type\":\"json_object\"}"},
-      {"bad_words", "[\"x\"]"},    {"allowed_token_ids", "[5]"},
-      {"prompt_logprobs", "1"},    {"guided_regex", "\"x\""},
+      {"suffix", "\"x\""},
+      {"prompt_logprobs", "1"},
+      {"guided_grammar", "\"x\""},
       {"use_beam_search", "true"},
   };
   for (const auto& [field, value] : completions) {
@@ -119,7 +119,6 @@ TEST_F(Refusal, NamesEveryFieldThatWouldChangeTheResult) {
   const std::vector<std::pair<std::string, std::string>> chat = {
       {"tools", "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]"},
       {"tool_choice", "\"auto\""},
-      {"response_format", "{\"type\":\"json_schema\",\"json_schema\":{}}"},
       {"functions", "[{}]"},
       {"add_generation_prompt", "false"},
       {"continue_final_message", "true"},
