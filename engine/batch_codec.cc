@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -24,6 +25,7 @@ class Writer {
     Field(static_cast<uint64_t>(values.size()));
     Bytes(values.data(), values.size() * sizeof(T));
   }
+  void Field(const std::shared_ptr<const TokenMask>& mask) { Field(mask != nullptr ? *mask : TokenMask()); }
   template <typename T, typename Each>
   void List(const std::vector<T>& values, Each each) {
     Field(static_cast<uint64_t>(values.size()));
@@ -56,6 +58,11 @@ class Reader {
     if (!Has(count, sizeof(T))) return;
     values.resize(count);
     Bytes(values.data(), count * sizeof(T));
+  }
+  void Field(std::shared_ptr<const TokenMask>& mask) {
+    TokenMask words;
+    Field(words);
+    if (!words.empty()) mask = std::make_shared<const TokenMask>(std::move(words));
   }
   template <typename T, typename Each>
   void List(std::vector<T>& values, Each each) {
@@ -96,6 +103,7 @@ void SampleFields(Codec& codec, Row& sample) {
   codec.Field(row.num_top_logprobs);
   codec.Field(row.counts);
   codec.Field(row.biases);
+  codec.Field(row.allowed);
 }
 
 template <typename Codec, typename AnyBatch>

@@ -41,6 +41,7 @@ class EngineImpl : public Engine {
 
   const ModelInfo& model_info() const override { return info_; }
   const Tokenizer* tokenizer() const override { return tokenizer_.get(); }
+  ConstraintCompiler* constraints() const override { return constraints_.get(); }
   const ChatTemplate* chat_template() const override { return chat_template_.ok() ? chat_template_->get() : nullptr; }
   absl::Status chat_template_status() const override { return chat_template_.status(); }
 
@@ -108,6 +109,7 @@ class EngineImpl : public Engine {
 
   // Constant after Create.
   std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ConstraintCompiler> constraints_;
   absl::StatusOr<std::unique_ptr<ChatTemplate>> chat_template_ = absl::NotFoundError("the model has no tokenizer");
   ModelInfo info_;
 
@@ -135,6 +137,7 @@ absl::Status EngineImpl::OpenText(const Checkpoint& checkpoint) {
                                                    " tokens, config.json's vocab_size is ",
                                                    checkpoint.spec().vocab_size));
   }
+  constraints_ = std::make_unique<ConstraintCompiler>(tokenizer_.get(), startup_.checkpoint->spec().vocab_size);
   chat_template_ = ChatTemplate::Open(directory);
   return absl::OkStatus();
 }

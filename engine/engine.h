@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/checkpoint/checkpoint.h"
+#include "engine/constraint/constraint_compiler.h"
 #include "engine/engine_config.h"
 #include "engine/request.h"
 #include "engine/stats.h"
@@ -56,6 +57,7 @@ class Engine {
 
   virtual const ModelInfo& model_info() const = 0;
   virtual const Tokenizer* tokenizer() const = 0;         // null: the model has none
+  virtual ConstraintCompiler* constraints() const = 0;    // null: the model has no tokenizer
   virtual const ChatTemplate* chat_template() const = 0;  // null: chat_template_status() says why
   virtual absl::Status chat_template_status() const = 0;
 

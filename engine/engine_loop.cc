@@ -46,6 +46,7 @@ absl::Status EngineLoop::Submit(GenerationRequest request, UpdateCallback on_upd
   if (plan_.config.max_request_time > absl::ZeroDuration()) {
     request.deadline = std::min(request.deadline, now + plan_.config.max_request_time);
   }
+  request.rules.vocab_size = spec_.vocab_size;
   const std::lock_guard lock(mu_);
   if (!failure_.ok()) return failure_;
   if (draining_ || stopping_) {

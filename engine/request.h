@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "engine/constraint/token_rules.h"
 #include "kernels/sampling.h"
 
 namespace switchyard {
@@ -43,6 +44,7 @@ struct GenerationRequest {
   absl::Time deadline = absl::InfiniteFuture();
   SamplingParams sampling;
   StopParams stop;
+  TokenRules rules;                  // which tokens may be generated at all
   int32_t num_logprobs = -1;         // per generated token: -1 none, 0 the token's own, n the n most likely too
   int32_t num_prompt_logprobs = -1;  // likewise for the prompt
   bool skip_special_tokens = true;

@@ -102,6 +102,12 @@ absl::Status ValidateRequest(const GenerationRequest& request, const RequestLimi
     if (status.ok()) status = CheckRange({.field = "logit_bias", .value = bias, .low = -100, .high = 100});
     if (!status.ok()) return status;
   }
+  for (const std::vector<int32_t>* ids : {&request.rules.allowed_ids, &request.rules.first_tokens}) {
+    for (const int32_t id : *ids) {
+      absl::Status status = CheckTokenId("allowed_token_ids", id, limits.vocab_size);
+      if (!status.ok()) return status;
+    }
+  }
   absl::Status status = CheckPrompt(request, limits);
   if (!status.ok()) return status;
   return CheckStops(request, limits);

@@ -39,6 +39,7 @@ Sequence::Sequence(GenerationRequest request, UpdateCallback on_update, const To
       max_length_(max_length),
       submitted_(submitted),
       tokens_(request_.prompt),
+      rules_(request_.rules, EndIds()),
       stop_matcher_(request_.stop.strings, request_.stop.include_stop_string) {
   CHECK(!request_.prompt.empty());
   CHECK(WantsTokens() || WantsScores());
@@ -56,6 +57,8 @@ Sequence::Sequence(GenerationRequest request, UpdateCallback on_update, const To
                .num_top_logprobs = request_.num_logprobs,
                .counts = CountPrompt(request_),
                .biases = Biases(request_.stop.min_tokens > 0)};
+  if (WantsTokens()) rules_status_ = rules_.Prepare();
+  next_row_.allowed = rules_.allowed();
   if (tokenizer != nullptr && request_.detokenize && WantsTokens()) {
     const std::vector<int32_t> context = request_.text_continues_prompt ? request_.prompt : std::vector<int32_t>();
     detokenizer_.emplace(tokenizer, context, request_.skip_special_tokens);
@@ -65,6 +68,12 @@ Sequence::Sequence(GenerationRequest request, UpdateCallback on_update, const To
 int64_t Sequence::max_cached_tokens() const {
   const int64_t longest = std::min(num_prompt_tokens() + request_.stop.max_tokens, max_length_);
   return std::max(num_prompt_tokens(), longest - 1);
+}
+
+std::vector<int32_t> Sequence::EndIds() const {
+  std::vector<int32_t> ids = request_.stop.token_ids;
+  if (!request_.stop.ignore_eos) ids.insert(ids.end(), eos_ids_.begin(), eos_ids_.end());
+  return ids;
 }
 
 bool Sequence::IsStopId(int32_t id) const {
@@ -133,6 +142,8 @@ void Sequence::AddToken(SampledToken token, absl::Time now) {
   if (finished()) return;
   CHECK(WantsTokens());
   if (WantsScores()) CHECK_EQ(num_scored_, num_prompt_tokens());
+  if (!rules_status_.ok()) return Fail(FinishReason::kError, rules_status_, now);
+  if (rules_.finished()) return Finish({}, FinishReason::kStop, now);  // only the empty text is allowed
   if (token.id < 0) {
     return Fail(FinishReason::kError,
                 absl::InternalError(absl::StrCat("request '", request_.id, "': generated token ", num_generated(),
@@ -152,8 +163,11 @@ void Sequence::AddToken(SampledToken token, absl::Time now) {
     update.matched_stop_id = token.id;
     return Finish(std::move(update), FinishReason::kStop, now);
   }
+  rules_status_ = rules_.Accept(token.id);
+  if (!rules_status_.ok()) return Fail(FinishReason::kError, rules_status_, now);
+  next_row_.allowed = rules_.allowed();
   if (detokenizer_) AppendText(detokenizer_->Append(token.id), update);
-  if (!update.matched_stop.empty()) return Finish(std::move(update), FinishReason::kStop, now);
+  if (!update.matched_stop.empty() || rules_.finished()) return Finish(std::move(update), FinishReason::kStop, now);
   if (num_generated() >= request_.stop.max_tokens || static_cast<int64_t>(tokens_.size()) >= max_length_) {
     return Finish(std::move(update), FinishReason::kLength, now);
   }

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "engine/batch.h"
+#include "engine/constraint/token_rules.h"
 #include "engine/page_allocator.h"
 #include "engine/request.h"
 #include "engine/text/detokenizer.h"
@@ -66,6 +67,7 @@ class Sequence {
 
  private:
   bool IsStopId(int32_t id) const;
+  std::vector<int32_t> EndIds() const;
   std::vector<LogitBias> Biases(bool forbid_stops) const;
   void CountOutput(int32_t id);
   void AppendText(std::string_view text, RequestUpdate& update);
@@ -80,6 +82,8 @@ class Sequence {
 
   std::vector<int32_t> tokens_;
   SamplingRow next_row_;
+  TokenRuleState rules_;
+  absl::Status rules_status_;  // why no further token can be drawn
   int64_t num_scored_ = 0;
   std::vector<PromptLogProb> prompt_logprobs_;  // until they are sent
   std::optional<Detokenizer> detokenizer_;      // none: no text

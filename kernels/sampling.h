@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -19,9 +20,12 @@ struct LogitBias {
   float bias = 0;  // added to the logit; -infinity forbids the token
 };
 
-// Order of operations, as in vLLM and Hugging Face: bias, repetition penalty (prompt and output), presence and
-// frequency penalties (output only), temperature, top-k, top-p, min-p, draw. Exactly top_k tokens are kept, the lowest
-// ids among equals. Logits of +infinity count as NaN.
+// Bit id % 32 of word id / 32 says whether a token is allowed; none is beyond the end.
+using TokenMask = std::vector<uint32_t>;
+
+// Order of operations: mask, and then, as in vLLM and Hugging Face: bias, repetition penalty (prompt and output),
+// presence and frequency penalties (output only), temperature, top-k, top-p, min-p, draw. Exactly top_k tokens are
+// kept, the lowest ids among equals. Logits of +infinity count as NaN.
 struct SamplingRow {
   float temperature = 1.0f;         // 0: the most likely token, lowest id first among equals
   int32_t top_k = 0;                // 0: all
@@ -35,10 +39,11 @@ struct SamplingRow {
   int32_t num_top_logprobs = -1;   // -1: no log-probability is needed; 0: the drawn token's; n: the n most likely too
   std::vector<TokenCount> counts;  // ascending ids
   std::vector<LogitBias> biases;
+  std::shared_ptr<const TokenMask> allowed;  // null: every token; the others' logits become -infinity
 };
 
-// A log-probability of the model's own distribution: log-softmax of the raw logits, before bias, penalties and
-// temperature.
+// A log-probability of the model's own distribution: log-softmax of the raw logits, before mask, bias, penalties
+// and temperature.
 struct TokenLogProb {
   int32_t id = 0;
   float logprob = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "kernels/check.h"
@@ -23,10 +24,14 @@ std::vector<TokenLogProb> TopLogProbs(std::span<const float> logits, double log_
   return top;
 }
 
-// Applies bias and penalties; on destruction the raw logits are back.
+// Applies mask, bias and penalties; on destruction the raw logits are back.
 class AdjustedLogits {
  public:
   AdjustedLogits(std::span<float> logits, const SamplingRow& row) : logits_(logits) {
+    if (row.allowed != nullptr) {
+      raw_.assign(logits.begin(), logits.end());
+      Mask(*row.allowed);
+    }
     for (const auto& [id, bias] : row.biases) Change(id, At(id) + bias);
     for (const TokenCount& count : row.counts) {
       float value = At(count.id);
@@ -42,12 +47,26 @@ class AdjustedLogits {
   AdjustedLogits(const AdjustedLogits&) = delete;
   AdjustedLogits& operator=(const AdjustedLogits&) = delete;
   ~AdjustedLogits() {
+    if (!raw_.empty()) {
+      std::copy(raw_.begin(), raw_.end(), logits_.begin());
+      return;
+    }
     for (auto change = changes_.rbegin(); change != changes_.rend(); ++change) logits_[change->id] = change->bias;
   }
 
-  bool changed() const { return !changes_.empty(); }
+  bool changed() const { return !raw_.empty() || !changes_.empty(); }
 
  private:
+  void Mask(const TokenMask& allowed) {
+    for (size_t begin = 0; begin < logits_.size(); begin += 32) {
+      const uint32_t word = begin / 32 < allowed.size() ? allowed[begin / 32] : 0;
+      if (word == ~0u) continue;
+      const size_t end = std::min(begin + 32, logits_.size());
+      for (size_t id = begin; id < end; ++id) {
+        if ((word >> (id - begin) & 1u) == 0) logits_[id] = -std::numeric_limits<float>::infinity();
+      }
+    }
+  }
   float At(int32_t id) const {
     CHECK(id >= 0 && static_cast<size_t>(id) < logits_.size());
     return logits_[id];
@@ -58,6 +77,7 @@ class AdjustedLogits {
   }
 
   std::span<float> logits_;
+  std::vector<float> raw_;          // all of them, if there is a mask
   std::vector<LogitBias> changes_;  // the values before, in order of change
 };
 

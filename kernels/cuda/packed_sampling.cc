@@ -69,6 +69,14 @@ void AppendAdjustments(const std::vector<Adjustment>& adjustments, int64_t vocab
   params.adjustments_bytes = Append(bytes, adjustments);
 }
 
+void AppendMask(const TokenMask* allowed, int64_t vocab_size, RowParams& params, std::vector<std::byte>& bytes) {
+  if (allowed == nullptr) return;
+  params.phases |= kMasks;
+  TokenMask words = *allowed;
+  words.resize((static_cast<size_t>(vocab_size) + 31) / 32);
+  params.mask_bytes = Append(bytes, words);
+}
+
 void SetTop(int32_t num_top, int64_t vocab_size, uint32_t& top_size, RowParams& params) {
   params.num_top = static_cast<int32_t>(std::clamp<int64_t>(num_top, 0, vocab_size));
   CHECK_LE(params.num_top, kMaxTop);
@@ -129,6 +137,7 @@ PackedSampling PackedSampling::Pack(std::span<const SamplingRow> rows, int64_t v
     SetTop(row.num_top_logprobs, vocab_size, top_size, params);
     packed.max_top_ = std::max(packed.max_top_, params.num_top);
     AppendAdjustments(MakeAdjustments(row, vocab_size), vocab_size, params, packed.params_);
+    AppendMask(row.allowed.get(), vocab_size, params, packed.params_);
     std::memcpy(packed.params_.data() + i * sizeof(RowParams), &params, sizeof(params));
   }
   packed.result_bytes_ = rows.size() * sizeof(RowResult) + top_size * sizeof(TokenLogProb);

@@ -51,8 +51,8 @@ __global__ void __launch_bounds__(kScanThreads) ScanChunks(SamplingView view) {
       stats.raw_sum = total;
     }
   }
-  if (row.Needs(kAdjusts)) {
-    AdjustChunk(view, row, chunk, values);
+  if (row.Needs(kMasks | kAdjusts)) {
+    ChangeChunk(view, row, chunk, values);
     best = ChunkBest(values, first, size, space);
   }
   if (thread == 0) stats.best = best;

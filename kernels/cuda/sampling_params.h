@@ -1,7 +1,9 @@
 // What the host packs for the sampling kernels, what they keep between launches, and what they answer: plain structs,
 // the same on both sides. See sampling_phases.h for the launches.
 //
-// params:   RowParams[rows]; then, for each row with adjustments, int32 chunk_begin[chunks + 1] and its Adjustments
+// params:   RowParams[rows]; then, for each row with adjustments, int32 chunk_begin[chunks + 1] and its Adjustments,
+// and
+//           for each row with a mask, a bit for every token
 // results:  RowResult[rows]; then TokenLogProb[sum of num_top]
 // scratch:  RowScratch[rows of a group]; then ChunkStats[rows of a group, chunks]
 #pragma once
@@ -31,6 +33,7 @@ enum Phase : uint32_t {
   kDraws = 1u << 3,      // otherwise the most likely token is the answer
   kTopK = 1u << 4,       // only with kDraws, like the next
   kTopP = 1u << 5,
+  kMasks = 1u << 6,  // not every token is allowed
 };
 
 // RowParams::logprob_of beside token ids.
@@ -51,7 +54,7 @@ struct RowParams {
   uint32_t top_begin = 0;          // of this row's entries in the results
   uint32_t chunk_begin_bytes = 0;  // where chunk_begin lies in params: Adjustments [chunk_begin[c], chunk_begin[c + 1])
   uint32_t adjustments_bytes = 0;  // belong to chunk c of the row, counted from where the row's Adjustments lie
-  uint32_t padding = 0;
+  uint32_t mask_bytes = 0;         // where uint32 words [ceil(vocab / 32)] lie in params, if the row has a mask
 };
 
 // One change of one logit: the repetition penalty, if the flag says so, then the addition. Ascending ids; several for

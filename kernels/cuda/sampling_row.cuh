@@ -54,6 +54,20 @@ __device__ __forceinline__ int LoadChunk(const SamplingView& view, const BlockRo
   return size;
 }
 
+// The mask of a row that has one, on a loaded chunk: NaN and +infinity stay, since they spoil the row wherever they are.
+__device__ __forceinline__ void MaskChunk(const SamplingView& view, const BlockRow& row, int chunk, float* values) {
+  constexpr float kInfinity = __builtin_huge_valf();
+  static_assert(kChunkTokens % 32 == 0, "a chunk has words of its own");
+  const auto* words = reinterpret_cast<const uint32_t*>(view.params + row.params.mask_bytes);
+  const int first = chunk * kChunkTokens;
+  const int size = min(kChunkTokens, view.vocab_size - first);
+  for (int i = static_cast<int>(threadIdx.x); i < size; i += kScanThreads) {
+    const bool allowed = (words[(first + i) / 32] >> ((first + i) % 32) & 1u) != 0;
+    if (!allowed && values[i] < kInfinity) values[i] = -kInfinity;
+  }
+  __syncthreads();
+}
+
 // Bias and penalties of a row that has any, on a loaded chunk. The first of the adjustments of one id does them all.
 __device__ __forceinline__ void AdjustChunk(const SamplingView& view, const BlockRow& row, int chunk, float* values) {
   const auto* chunk_begin = reinterpret_cast<const int32_t*>(view.params + row.params.chunk_begin_bytes);
@@ -77,10 +91,15 @@ __device__ __forceinline__ void AdjustChunk(const SamplingView& view, const Bloc
   __syncthreads();
 }
 
+__device__ __forceinline__ void ChangeChunk(const SamplingView& view, const BlockRow& row, int chunk, float* values) {
+  if (row.Needs(kMasks)) MaskChunk(view, row, chunk, values);
+  if (row.Needs(kAdjusts)) AdjustChunk(view, row, chunk, values);
+}
+
 __device__ __forceinline__ int LoadAdjustedChunk(const SamplingView& view, const BlockRow& row, int chunk,
                                                  float* values) {
   const int size = LoadChunk(view, row, chunk, values);
-  if (row.Needs(kAdjusts)) AdjustChunk(view, row, chunk, values);
+  ChangeChunk(view, row, chunk, values);
   return size;
 }
 

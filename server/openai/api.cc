@@ -147,6 +147,7 @@ void Api::AddGeneration(const std::string& path, const char* operation, Parse pa
     if (const std::optional<ApiError> fault = parse(body, start.model, request.id, &start.plan)) {
       return ErrorAnswer(*fault);
     }
+    start.model.body = {};  // the generation outlives the request
     LogWithoutEffect(request, start.plan);
     if (const absl::Status over = request.scope->Admit(FactsOf(start, operation)); !over.ok()) {
       ApiError error = FromStatus(over);
@@ -161,7 +162,7 @@ void Api::AddGeneration(const std::string& path, const char* operation, Parse pa
 std::optional<ApiError> Api::Prepare(const Request& request, nlohmann::json* body, ModelContext* model) const {
   absl::StatusOr<Engine*> engine = slot_->Admit();
   if (!engine.ok()) return FromStatus(engine.status());
-  *model = {.engine = *engine, .served_name = &slot_->served_model_name(), .limits = &limits_};
+  *model = {.engine = *engine, .served_name = &slot_->served_model_name(), .limits = &limits_, .body = request.body};
   return ParseJsonObject(request.body, body);
 }
 

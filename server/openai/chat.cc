@@ -3,6 +3,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "server/openai/constraint_fields.h"
 #include "server/openai/field_reader.h"
 #include "server/openai/prompt_fields.h"
 #include "server/openai/request_fields.h"
@@ -48,6 +49,7 @@ std::optional<ApiError> ParseChat(const nlohmann::json& body, const ModelContext
                 .default_max_tokens = kMaxInt},
                plan);
   }
+  if (fields.ok()) ReadConstraints(fields, model, plan);
   if (fields.ok()) NoteWithoutEffect(fields, plan);
   return fields.error();
 }

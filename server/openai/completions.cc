@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
+#include "server/openai/constraint_fields.h"
 #include "server/openai/field_reader.h"
 #include "server/openai/prompt_fields.h"
 #include "server/openai/request_fields.h"
@@ -53,6 +54,7 @@ std::optional<ApiError> ParseCompletion(const nlohmann::json& body, const ModelC
   }
   // The engine ends a request without new tokens only as a scoring of its prompt.
   if (max_tokens == 0 && request.num_prompt_logprobs < 0) request.num_prompt_logprobs = 0;
+  if (fields.ok()) ReadConstraints(fields, model, plan);
   if (fields.ok()) NoteWithoutEffect(fields, plan);
   return fields.error();
 }

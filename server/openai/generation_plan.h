@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -16,6 +17,7 @@ struct ModelContext {
   Engine* engine = nullptr;
   const std::string* served_name = nullptr;
   const Limits* limits = nullptr;
+  std::string_view body;  // as it came, for fields in which the order of members matters; only while parsing
 
   const ModelInfo& info() const { return engine->model_info(); }
   const Tokenizer* tokenizer() const { return engine->tokenizer(); }  // may be null

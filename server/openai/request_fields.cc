@@ -20,14 +20,7 @@ struct Unsupported {
 };
 
 constexpr Unsupported kEverywhere[] = {
-    {"response_format", Harmless::kText, "leave it out or send {\"type\": \"text\"}"},
-    {"bad_words", Harmless::kEmpty, "use logit_bias with -100"},
-    {"allowed_token_ids", Harmless::kEmpty, "use logit_bias"},
-    {"guided_json", Harmless::kEmpty, "leave it out"},
-    {"guided_regex", Harmless::kEmpty, "leave it out"},
-    {"guided_choice", Harmless::kEmpty, "leave it out"},
-    {"guided_grammar", Harmless::kEmpty, "leave it out"},
-    {"structured_outputs", Harmless::kEmpty, "leave it out"},
+    {"guided_grammar", Harmless::kEmpty, "use guided_json, guided_regex or guided_choice"},
     {"logits_processors", Harmless::kEmpty, "leave it out"},
     {"use_beam_search", Harmless::kFalse, "leave it out"},
     {"length_penalty", Harmless::kOne, "leave it out"},

@@ -43,6 +43,44 @@ SamplingParams ToSampling(const v1::SamplingParams& message, const GenerationDef
   return sampling;
 }
 
+absl::StatusOr<TokenRules> ToRules(const v1::GenerateRequest& message, const Engine& engine) {
+  TokenRules rules;
+  const auto& allowed = message.sampling().allowed_token_ids();
+  rules.allowed_ids.assign(allowed.begin(), allowed.end());
+  const auto& bad_words = message.sampling().bad_words();
+  const bool is_constrained = message.constraint().kind_case() != v1::Constraint::KIND_NOT_SET &&
+                              (!message.constraint().has_json_object() || message.constraint().json_object());
+  if (!is_constrained && bad_words.empty()) return rules;
+  if (engine.constraints() == nullptr) {
+    return absl::UnimplementedError("this model has no tokenizer: `constraint` and `bad_words` need one");
+  }
+  if (!bad_words.empty()) {
+    absl::StatusOr<std::shared_ptr<ForbiddenTexts>> forbidden =
+        engine.constraints()->Forbid(std::vector<std::string>(bad_words.begin(), bad_words.end()));
+    if (!forbidden.ok()) return forbidden.status();
+    rules.forbidden = *std::move(forbidden);
+  }
+  if (!is_constrained) return rules;
+  ConstraintSpec spec = {.leading_space_is_dropped = message.has_chat() && engine.tokenizer()->drops_leading_space()};
+  if (message.constraint().has_json_schema()) {
+    spec.kind = ConstraintSpec::Kind::kJsonSchema;
+    spec.text = message.constraint().json_schema();
+  } else if (message.constraint().has_regex()) {
+    spec.kind = ConstraintSpec::Kind::kRegex;
+    spec.text = message.constraint().regex();
+  } else if (message.constraint().has_choice()) {
+    spec.kind = ConstraintSpec::Kind::kChoice;
+    const auto& texts = message.constraint().choice().texts();
+    spec.choices.assign(texts.begin(), texts.end());
+  }
+  absl::StatusOr<std::shared_ptr<Grammar>> grammar = engine.constraints()->Compile(spec);
+  if (!grammar.ok()) {
+    return absl::Status(grammar.status().code(), absl::StrCat("`constraint`: ", grammar.status().message()));
+  }
+  rules.grammar = *std::move(grammar);
+  return rules;
+}
+
 StopParams ToStop(const v1::StopParams& message, int32_t default_max_tokens) {
   StopParams stop;
   stop.max_tokens = message.has_max_tokens() ? message.max_tokens() : default_max_tokens;
@@ -110,6 +148,9 @@ absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& mes
   request.prompt = *std::move(prompt);
   request.sampling = ToSampling(message.sampling(), engine.model_info().defaults);
   request.stop = ToStop(message.stop(), default_max_tokens);
+  absl::StatusOr<TokenRules> rules = ToRules(message, engine);
+  if (!rules.ok()) return rules.status();
+  request.rules = *std::move(rules);
   if (message.has_num_logprobs()) request.num_logprobs = message.num_logprobs();
   if (message.has_num_prompt_logprobs()) request.num_prompt_logprobs = message.num_prompt_logprobs();
   if (message.has_skip_special_tokens()) request.skip_special_tokens = message.skip_special_tokens();

@@ -50,9 +50,13 @@ SamplingRow RandomRow(Random& random) {
                                 [&] {
                                   return TokenCount{random.Int(), random.Int(), random.Int()};
                                 }),
-          .biases = random.List(5, [&] {
-            return LogitBias{random.Int(), random.Float()};
-          })};
+          .biases = random.List(5,
+                                [&] {
+                                  return LogitBias{random.Int(), random.Float()};
+                                }),
+          .allowed = random.Size(1) == 0
+                         ? nullptr
+                         : std::make_shared<const TokenMask>(TokenMask{7u, static_cast<uint32_t>(random.Int())})};
 }
 
 Batch RandomBatch(uint32_t seed) {
@@ -130,6 +134,8 @@ TEST(BatchCodec, ReturnsEveryFieldOfABatch) {
       EXPECT_EQ(copy.draw, row.draw);
       EXPECT_EQ(copy.num_top_logprobs, row.num_top_logprobs);
       EXPECT_TRUE(SameBits(copy.counts, row.counts));
+      EXPECT_EQ(copy.allowed == nullptr, row.allowed == nullptr);
+      if (row.allowed != nullptr) EXPECT_EQ(*copy.allowed, *row.allowed);
       EXPECT_TRUE(SameBits(copy.biases, row.biases));
     }
   }

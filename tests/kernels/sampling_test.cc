@@ -41,6 +41,36 @@ TEST_P(SamplingTest, GreedyTakesTheLowestIdAmongEquals) {
   EXPECT_EQ(SampleOne(large, {.temperature = 0}).id, 31999);
 }
 
+TEST_P(SamplingTest, AMaskComesBeforeEverythingElseAndLeavesLogProbsAlone) {
+  const std::vector<float> logits = {9.0f, 1.0f, 8.0f, 2.0f, 7.0f};
+  const auto only_1_and_3 = std::make_shared<const TokenMask>(TokenMask{0b01010});
+  const SamplingRow greedy = {.temperature = 0, .num_top_logprobs = 1, .allowed = only_1_and_3};
+  const SampledToken token = SampleOne(logits, greedy);
+  EXPECT_EQ(token.id, 3);
+  EXPECT_FLOAT_EQ(token.logprob, static_cast<float>(LogSoftmax(logits, 3)));
+  EXPECT_EQ(token.top.front().id, 0) << "of the raw model";
+  EXPECT_EQ(SampleOne(logits, {.temperature = 1, .top_k = 1, .allowed = only_1_and_3}).id, 3);
+  // Penalties and biases work on what is left; no bias brings a token back.
+  EXPECT_EQ(SampleOne(logits, {.temperature = 0,
+                               .repetition_penalty = 4.0f,
+                               .counts = {{0, 1, 0}, {3, 1, 1}},
+                               .biases = {{0, 100.0f}},
+                               .allowed = only_1_and_3})
+                .id,
+            1);
+  for (const auto& [id, count] : Histogram(logits, {.temperature = 3, .top_k = 2, .allowed = only_1_and_3}, 200)) {
+    EXPECT_TRUE(id == 1 || id == 3) << id;
+    EXPECT_GT(count, 20);
+  }
+  // Beyond the mask's end nothing is allowed; a row of which nothing is left has no token; NaN spoils it anyway.
+  std::vector<float> large = Normal(100);
+  const auto short_mask = std::make_shared<const TokenMask>(TokenMask{0, 1u << 7});
+  EXPECT_EQ(SampleOne(large, {.temperature = 1, .allowed = short_mask}).id, 39);
+  EXPECT_EQ(SampleOne(large, {.allowed = std::make_shared<const TokenMask>()}).id, -1);
+  large[50] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(SampleOne(large, {.temperature = 0, .allowed = short_mask}).id, -1);
+}
+
 TEST_P(SamplingTest, DrawsFollowTheSoftmax) {
   for (const float temperature : {1.0f, 0.5f, 3.0f}) {
     const std::vector<float> logits = {0.0f, 1.0f, -1.0f, 2.0f, 0.5f, -3.0f, 1.5f, 1.0f};

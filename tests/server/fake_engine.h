@@ -49,6 +49,7 @@ class FakeEngine : public Engine {
 
   const ModelInfo& model_info() const override { return info_; }
   const Tokenizer* tokenizer() const override { return options_.has_tokenizer ? &tokenizer_ : nullptr; }
+  ConstraintCompiler* constraints() const override { return constraints_.get(); }
   const ChatTemplate* chat_template() const override { return options_.has_chat_template ? &template_ : nullptr; }
   absl::Status chat_template_status() const override;
   absl::Status Submit(GenerationRequest request, UpdateCallback on_update) override;
@@ -84,6 +85,7 @@ class FakeEngine : public Engine {
   // constant after construction
   const Options options_;
   const FakeTokenizer tokenizer_;
+  const std::unique_ptr<ConstraintCompiler> constraints_;  // if it has a tokenizer
   const FakeChatTemplate template_;
   ModelInfo info_;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "gtest/gtest.h"
 #include "kernels/cpu/philox.h"
@@ -35,8 +36,12 @@ std::vector<std::byte> RunPacked(const PackedSampling& packed, const std::vector
   return results.ToHost();
 }
 
-// Bias and penalties as kernels/sampling.h describes them.
+// Mask, bias and penalties as kernels/sampling.h describes them.
 std::vector<float> Adjusted(std::vector<float> logits, const SamplingRow& row) {
+  for (size_t id = 0; row.allowed != nullptr && id < logits.size(); ++id) {
+    const bool allowed = id / 32 < row.allowed->size() && ((*row.allowed)[id / 32] >> (id % 32) & 1u) != 0;
+    if (!allowed) logits[id] = -std::numeric_limits<float>::infinity();
+  }
   for (const auto& [id, bias] : row.biases) logits[id] += bias;
   for (const TokenCount& count : row.counts) {
     float& logit = logits[count.id];

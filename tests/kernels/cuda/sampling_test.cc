@@ -86,6 +86,30 @@ TEST(DeviceSampling, AgreesWithTheCpuAcrossChunks) {
   ExpectSameAsCpu(Coarse(static_cast<size_t>(vocab_size) * rows.size(), 4), rows);
 }
 
+TEST(DeviceSampling, MasksAsTheCpuDoes) {
+  for (const int32_t vocab_size : {50, 2 * kChunkTokens + 77}) {
+    std::vector<SamplingRow> rows = AllFilters(vocab_size);
+    if (vocab_size > kChunkTokens) rows.erase(rows.begin() + 12, rows.end());
+    std::mt19937 random(17);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      TokenMask mask(static_cast<size_t>(vocab_size) / 32 + i % 2);
+      for (uint32_t& word : mask) word = random() & random();
+      if (i % 5 != 4) rows[i].allowed = std::make_shared<const TokenMask>(std::move(mask));
+    }
+    ExpectSameAsCpu(Normal(static_cast<size_t>(vocab_size) * rows.size(), 5, 3.0f), rows);
+  }
+}
+
+TEST(DeviceSampling, AMaskMayLeaveNothingAndHidesNoNaN) {
+  const auto none = std::make_shared<const TokenMask>(TokenMask{0});
+  const auto first = std::make_shared<const TokenMask>(TokenMask{1});
+  const std::vector<SampledToken> sampled = DeviceSample(
+      {1, 2, 3, 1, 2, NAN, 1, 2, 3}, {{.temperature = 1, .allowed = none}, {.allowed = first}, {.allowed = first}});
+  EXPECT_EQ(sampled[0].id, -1);
+  EXPECT_EQ(sampled[1].id, -1);
+  EXPECT_EQ(sampled[2].id, 0);
+}
+
 TEST(DeviceSampling, AllTokensEqual) {
   const int32_t vocab_size = kChunkTokens + 100;
   std::vector<SamplingRow> rows;

@@ -110,9 +110,9 @@ TEST_F(Refusal, NamesThePromptThatIsBad) {
 TEST_F(Refusal, NamesEveryFieldThatWouldChangeTheResult) {
   Serve();
   const std::vector<std::pair<std::string, std::string>> completions = {
-      {"suffix", "\"x\""},       {"response_format", "{\"type\":\"json_object\"}"},
-      {"bad_words", "[\"x\"]"},  {"allowed_token_ids", "[5]"},
-      {"guided_regex", "\"x\""}, {"use_beam_search", "true"},
+      {"suffix", "\"x\""},
+      {"guided_grammar", "\"x\""},
+      {"use_beam_search", "true"},
   };
   for (const auto& [field, value] : completions) {
     const json error = ErrorOf(PostText("/v1/completions", Completion("\"" + field + "\":" + value)), 400);
@@ -122,7 +122,6 @@ TEST_F(Refusal, NamesEveryFieldThatWouldChangeTheResult) {
   const std::vector<std::pair<std::string, std::string>> chat = {
       {"tools", "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]"},
       {"tool_choice", "\"auto\""},
-      {"response_format", "{\"type\":\"json_schema\",\"json_schema\":{}}"},
       {"functions", "[{}]"},
       {"add_generation_prompt", "false"},
       {"continue_final_message", "true"},

@@ -55,6 +55,27 @@ TEST_F(Generate, SendsLogProbabilitiesOfPromptAndTokensWhenAsked) {
   EXPECT_EQ(answer.merged.finish().reason(), v1::FINISH_REASON_LENGTH);
 }
 
+TEST_F(Generate, TakesConstraints) {
+  Start();
+  v1::GenerateRequest request = TextRequest("a");
+  request.mutable_constraint()->set_json_schema(R"({"type":"integer"})");
+  request.mutable_sampling()->add_allowed_token_ids(5);
+  request.mutable_sampling()->add_bad_words("damn");
+  ASSERT_TRUE(Call(request).status.ok());
+  const TokenRules rules = engine_->submitted().back().rules;
+  EXPECT_NE(rules.grammar, nullptr);
+  EXPECT_NE(rules.forbidden, nullptr);
+  EXPECT_EQ(rules.allowed_ids, std::vector<int32_t>{5});
+  request.set_request_id("b");
+  request.mutable_constraint()->set_json_schema(R"({"not":{}})");
+  const Answer refused = Call(request);
+  EXPECT_EQ(refused.status.error_code(), Code::INVALID_ARGUMENT);
+  EXPECT_NE(refused.status.error_message().find("not at #"), std::string::npos) << refused.status.error_message();
+  request.mutable_constraint()->set_json_object(false);
+  EXPECT_TRUE(Call(request).status.ok());
+  EXPECT_EQ(engine_->submitted().back().rules.grammar, nullptr);
+}
+
 TEST_F(Generate, MergesWhatASlowReaderLeaves) {
   Start({.engine = {.output = std::string(5000, 'x'), .max_model_len = 1 << 20}, .limits = {}, .api_keys = {}});
   grpc::ClientContext context;
