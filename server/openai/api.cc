@@ -21,6 +21,7 @@
 #include "server/openai/probes.h"
 #include "server/openai/recorded_answer.h"
 #include "server/openai/tokenization.h"
+#include "server/playground/playground.h"
 #include "server/request_scope.h"
 #include "spdlog/spdlog.h"
 
@@ -88,13 +89,15 @@ class Api {
 std::unique_ptr<Answer> Api::Answered(const Request& request, Waker waker) {
   const std::string_view authorization = request.header("authorization");
   const bool allowed = request.scope->Authorize(absl::string_view(authorization.data(), authorization.size()));
-  if (allowed || request.path == "/health") return router_.Dispatch(request, std::move(waker));
+  const bool is_open = request.path == "/health" || request.path == "/";
+  if (allowed || is_open) return router_.Dispatch(request, std::move(waker));
   return ErrorAnswer({.status = 401,
                       .message = "the API key is missing or wrong; send the header \"Authorization: Bearer KEY\"",
                       .code = "invalid_api_key"});
 }
 
 void Api::AddRoutes() {
+  AddGet("/", [](const Request&) { return PlaygroundPage(); });
   AddGet("/health", [this](const Request&) { return Health(*slot_); });
   AddGet("/ready", [this](const Request&) { return Ready(*slot_); });
   AddGet("/version", [](const Request&) { return Version(); });

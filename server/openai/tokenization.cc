@@ -31,6 +31,10 @@ http::Response Tokenize(const json& body, const ModelContext& model) {
   if (fields.Find("messages") != nullptr) {
     RefuseUnsupported(fields, Endpoint::kChat);
     prompts = ReadMessages(fields, model);
+  } else if (fields.String("prompt") == "") {
+    // Nothing to generate from, but a fine thing to count.
+    const bool add_special_tokens = fields.Bool("add_special_tokens").value_or(true);
+    prompts.push_back({.ids = model.tokenizer()->Encode("", {.add_special_tokens = add_special_tokens})});
   } else if (fields.String("prompt").has_value()) {
     prompts = ReadPrompts(fields, model, /*with_text=*/false, /*skip_special_tokens=*/false);
   } else {

@@ -52,12 +52,12 @@ def run(*arguments, stdin=None, environment=None):
 class Process:
     """Runs until stopped; standard output and error go to files in `directory`."""
 
-    def __init__(self, directory, *arguments, environment=None):
+    def __init__(self, directory, *arguments, environment=None, preexec_fn=None):
         self.directory = directory
         self.stdout = open(directory / "stdout", "w+")
         self.stderr = open(directory / "stderr", "w+")
         self.process = subprocess.Popen([BINARY, *map(str, arguments)], stdout=self.stdout, stderr=self.stderr,
-                                        env={**os.environ, **(environment or {})})
+                                        env={**os.environ, **(environment or {})}, preexec_fn=preexec_fn)
 
     def output(self):
         return (self.directory / "stdout").read_text()
@@ -88,10 +88,10 @@ class Process:
 class Server(Process):
     """`serve` on free ports, ready when constructed."""
 
-    def __init__(self, directory, *arguments, model=MODEL, environment=None):
+    def __init__(self, directory, *arguments, model=MODEL, environment=None, preexec_fn=None):
         ready = directory / "ready.json"
         super().__init__(directory, "serve", "--model", model, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0",
-                         "--ready-file", ready, *arguments, environment=environment)
+                         "--ready-file", ready, *arguments, environment=environment, preexec_fn=preexec_fn)
         try:
             wait_until(lambda: ready.exists() or self.process.poll() is not None, "the server is ready")
             assert ready.exists(), f"the server ended with {self.process.returncode}: {self.log()}"

@@ -1,6 +1,6 @@
-"""Runs the end-to-end tests: makes their virtual environment, generates the gRPC client, starts pytest.
+"""Runs a suite of end-to-end tests: makes its virtual environment, generates the gRPC client, starts pytest.
 
-Used by CTest (label e2e); more arguments go to pytest: run.py --binary ... --source ... --work ... -- -k banner
+Used by CTest (labels e2e, conformance); more arguments go to pytest: run.py --binary ... --source ... --work ... -- -k banner
 """
 
 import argparse
@@ -10,28 +10,33 @@ import subprocess
 import sys
 import venv
 
+HERE = pathlib.Path(__file__).resolve().parent
+
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", type=pathlib.Path, required=True)
     parser.add_argument("--source", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--suite", type=pathlib.Path, default=HERE, help="folder with the tests and requirements.txt")
     parser.add_argument("pytest_arguments", nargs="*")
     options = parser.parse_args()
-    here = pathlib.Path(__file__).resolve().parent
-    python = prepare_environment(options.work / "venv", here / "requirements.txt")
-    stubs = generate_client(python, options.source / "proto", options.work / "client")
+    suite = options.suite.resolve()
+    work = options.work.resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    python = prepare_environment(work / "venv", suite / "requirements.txt")
+    stubs = generate_client(python, options.source / "proto", work / "client")
 
     environment = dict(os.environ)
     # A job launcher's variables would make every server a rank of that job.
     for name in list(environment):
         if name.startswith(("SWITCHYARD_", "SLURM_", "LWS_")) or name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
             del environment[name]
-    environment["PYTHONPATH"] = os.pathsep.join([str(stubs), str(here)])
+    environment["PYTHONPATH"] = os.pathsep.join([str(stubs), str(HERE)])
     environment["E2E_BINARY"] = str(options.binary.resolve())
     environment["E2E_SOURCE"] = str(options.source.resolve())
-    command = [python, "-m", "pytest", str(here), "-q", "-p", "no:cacheprovider", *options.pytest_arguments]
-    return subprocess.run(command, env=environment, cwd=options.work).returncode
+    command = [python, "-m", "pytest", str(suite), "-q", "-p", "no:cacheprovider", *options.pytest_arguments]
+    return subprocess.run(command, env=environment, cwd=work).returncode
 
 
 def prepare_environment(directory, requirements):

@@ -1,0 +1,101 @@
+"""What attacks share: raw sockets, bystanders, and looking at the server's process."""
+
+import json
+import os
+import socket
+import threading
+import urllib.parse
+
+import httpx
+
+import harness
+
+PROMPTS = ["In the beginning", "What is 12 + 7?", "To be, or not", "hello"]
+TOKENS = 16
+
+
+def resident_bytes(pid):
+    with open(f"/proc/{pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def complete(server, prompt, **fields):
+    body = {"model": harness.NAME, "prompt": prompt, "max_tokens": TOKENS, "temperature": 0, **fields}
+    return httpx.post(f"{server.url}/v1/completions", json=body, timeout=harness.PATIENCE)
+
+
+def warm_up(server):
+    for prompt in PROMPTS:
+        assert complete(server, prompt).status_code == 200
+
+
+class Bystander(threading.Thread):
+    """A well-behaved client: asks the same greedy questions again and again, and notes every answer that differs."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server = server
+        self.expected = [complete(server, prompt).json()["choices"][0]["text"] for prompt in PROMPTS]
+        self.ended = threading.Event()
+        self.num_requests = 0
+        self.wrong = []
+
+    def run(self):
+        while not self.ended.is_set():
+            self.ask_all()
+
+    def ask_all(self):
+        for prompt, expected in zip(PROMPTS, self.expected):
+            try:
+                reply = complete(self.server, prompt)
+                text = reply.json()["choices"][0]["text"] if reply.status_code == 200 else reply.text
+            except (httpx.TransportError, ValueError, KeyError) as error:
+                text = repr(error)
+            self.num_requests += 1
+            if text != expected:
+                self.wrong.append(f"{prompt!r}: {text!r} instead of {expected!r}")
+
+    def finish(self):
+        self.ended.set()
+        self.join(timeout=harness.PATIENCE)
+        self.ask_all()  # and once more, after the attack
+
+
+def connect(server):
+    address = urllib.parse.urlsplit(server.url)
+    return socket.create_connection((address.hostname, address.port), timeout=harness.PATIENCE)
+
+
+def send_ignoring_refusal(connection, data):
+    """False once the server has closed its side."""
+    try:
+        connection.sendall(data)
+        return True
+    except OSError:
+        return False
+
+
+def reply_of(connection):
+    """Status and body of whatever comes until the end of the connection; (None, "") if nothing does."""
+    data = b""
+    try:
+        while piece := connection.recv(65536):
+            data += piece
+    except OSError:
+        pass
+    if not data:
+        return None, ""
+    head, _, body = data.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body.decode(errors="replace")
+
+
+def post_head(path="/v1/completions", *lines):
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", "Content-Type: application/json", *lines, "", ""]).encode()
+
+
+def body_of(**fields):
+    return json.dumps({"model": harness.NAME, "prompt": "In the beginning", "temperature": 0, **fields}).encode()

@@ -1,0 +1,143 @@
+"""Clients that vanish, stall, or come in crowds."""
+
+import concurrent.futures
+import socket
+import time
+
+import grpc
+import httpx
+import pytest
+from switchyard.v1 import generation_pb2
+
+import faults
+import harness
+
+LONG_PROMPT = [5] * 3000
+
+
+def start_and_vanish(server, wait, **fields):
+    body = faults.body_of(**fields)
+    with faults.connect(server) as connection:
+        connection.sendall(faults.post_head("/v1/completions", f"Content-Length: {len(body)}") + body)
+        time.sleep(wait)
+        # A reset, as of a machine that lost its power, not a goodbye.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("wait", [0.0, 0.05, 0.5])
+def test_clients_vanish_in_prefill_and_decode(attacked, stream, wait):
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: start_and_vanish(attacked, wait, prompt=LONG_PROMPT, max_tokens=1000, stream=stream,
+                                                 ignore_eos=True), range(16)))
+    harness.wait_until(lambda: attacked.metric("switchyard:num_requests_waiting") == 0, "nothing waits", limit=30)
+
+
+def test_a_grpc_client_vanishes(attacked):
+    calls = [attacked.stub.Generate(generation_pb2.GenerateRequest(
+        text="In the beginning", stop=generation_pb2.StopParams(max_tokens=3000, ignore_eos=True))) for _ in range(8)]
+    for call in calls:
+        next(call)
+        call.cancel()
+
+
+def test_readers_that_stall_are_dropped(attacked):
+    """Streams nobody reads: their buffers fill, then they are aborted, and their pages come back."""
+    connections = []
+    for _ in range(4):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.connect(tuple(attacked.url.removeprefix("http://").split(":"))[:1] + (int(attacked.url.rsplit(":", 1)[1]),))
+        body = faults.body_of(max_tokens=4000, stream=True, ignore_eos=True, logprobs=20, n=2)
+        connection.sendall(faults.post_head("/v1/completions", f"Content-Length: {len(body)}") + body)
+        connections.append(connection)
+    harness.wait_until(lambda: attacked.metric("switchyard:num_requests_running") >= 4, "the streams run")
+    harness.wait_until(lambda: attacked.metric("switchyard:num_requests_running") <= 1, "the stalled streams are ended",
+                       limit=90)
+    for connection in connections:
+        connection.close()
+
+
+def test_a_slow_reader_gets_everything(attacked):
+    body = faults.body_of(max_tokens=200, stream=True, ignore_eos=True)
+    with faults.connect(attacked) as connection:
+        connection.sendall(faults.post_head("/v1/completions", f"Content-Length: {len(body)}", "Connection: close") + body)
+        text = b""
+        while piece := connection.recv(2000):
+            text += piece
+            time.sleep(0.01)
+    assert b"[DONE]" in text
+
+
+def test_ten_times_the_load(attacked):
+    """Far more than runs and waits: the rest is told so at once, with the time to come again."""
+    def one(index):
+        begin = time.monotonic()
+        reply = faults.complete(attacked, f"number {index}", max_tokens=32)
+        return reply.status_code, time.monotonic() - begin, reply.headers.get("retry-after")
+
+    with concurrent.futures.ThreadPoolExecutor(300) as pool:
+        results = list(pool.map(one, range(600)))
+    codes = [code for code, _, _ in results]
+    assert set(codes) <= {200, 429} and codes.count(200) >= 64
+    assert all(retry is not None and int(retry) >= 1 for code, _, retry in results if code == 429)
+
+
+def test_ten_times_the_load_over_grpc(attacked):
+    def one(index):
+        try:
+            list(attacked.stub.Generate(generation_pb2.GenerateRequest(
+                text=f"number {index}", stop=generation_pb2.StopParams(max_tokens=32)), timeout=harness.PATIENCE))
+            return grpc.StatusCode.OK
+        except grpc.RpcError as error:
+            return error.code()
+
+    with concurrent.futures.ThreadPoolExecutor(100) as pool:
+        codes = list(pool.map(one, range(300)))
+    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert codes.count(grpc.StatusCode.OK) >= 50
+
+
+def test_a_deadline_ends_the_request(attacked):
+    with pytest.raises(grpc.RpcError) as ended:
+        list(attacked.stub.Generate(generation_pb2.GenerateRequest(
+            text="In the beginning", stop=generation_pb2.StopParams(max_tokens=4000, ignore_eos=True)), timeout=0.5))
+    assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_a_giant_grpc_message_and_giant_metadata(attacked):
+    channel = grpc.insecure_channel(attacked.grpc_address, options=[("grpc.max_send_message_length", -1)])
+    from switchyard.v1 import generation_pb2_grpc
+    stub = generation_pb2_grpc.GenerationStub(channel)
+    with pytest.raises(grpc.RpcError) as refused:
+        list(stub.Generate(generation_pb2.GenerateRequest(text="a" * (64 << 20))))
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    with pytest.raises(grpc.RpcError) as refused:
+        list(stub.Generate(generation_pb2.GenerateRequest(text="a"), metadata=[("x", "a" * (1 << 20))]))
+    assert refused.value.code() in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE)
+    channel.close()
+
+
+def test_template_and_grammar_bombs(attacked):
+    bombs = [
+        {"chat_template": "{% for a in range(999999999) %}{% for b in range(999999999) %}x{% endfor %}{% endfor %}"},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": nested_schema(3000)}}},
+        {"response_format": {"type": "json_schema", "json_schema": {
+            "name": "x", "schema": {"type": "string", "pattern": "(((a{1,500}){1,500}){1,500}){1,500}"}}}},
+        {"response_format": {"type": "json_schema", "json_schema": {
+            "name": "x", "schema": {"enum": [f"value {index}" * 20 for index in range(50_000)]}}}},
+    ]
+    for bomb in bombs:
+        body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 4, **bomb}
+        begin = time.monotonic()
+        reply = httpx.post(attacked.url + "/v1/chat/completions", json=body, timeout=harness.PATIENCE)
+        assert reply.status_code in (400, 413), reply.text
+        assert time.monotonic() - begin < 30
+
+
+def nested_schema(depth):
+    text = '{"type":"array","items":' * depth + "{}" + "}" * depth
+    import json
+    import sys
+    sys.setrecursionlimit(20_000)
+    return json.loads(text)

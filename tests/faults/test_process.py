@@ -1,0 +1,188 @@
+"""What befalls the process: signals, lost and stopped ranks, NaN, a full disk, no file descriptors."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import time
+
+import grpc
+import httpx
+import pytest
+from switchyard.v1 import generation_pb2
+
+import faults
+import harness
+
+
+def test_sigterm_under_load_finishes_what_was_taken(tmp_path):
+    with harness.Server(tmp_path, "--ranks", "2", "--drain-timeout", "100s") as server:
+        expected = faults.complete(server, "In the beginning", max_tokens=300).json()["choices"][0]["text"]
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            replies = [pool.submit(faults.complete, server, "In the beginning", max_tokens=300) for _ in range(24)]
+            harness.wait_until(lambda: server.metric("switchyard:num_requests_running") >= 8, "requests run")
+            server.terminate()
+            codes = []
+            for reply in replies:
+                try:
+                    answer = reply.result()
+                except httpx.TransportError:
+                    codes.append(None)  # came after the listener had closed
+                    continue
+                codes.append(answer.status_code)
+                if answer.status_code == 200:
+                    assert answer.json()["choices"][0]["text"] == expected
+        assert codes.count(200) >= 8 and set(codes) <= {200, 503, None}
+        assert server.wait() == 0, server.log()
+
+
+@contextlib.contextmanager
+def two_processes(tmp_path, *flags, follower_flags=None):
+    port = harness.free_port()
+    follower_dir = tmp_path / "follower"
+    follower_dir.mkdir()
+    follower = harness.Process(follower_dir, "serve", "--model", harness.MODEL, *(follower_flags or flags),
+                               environment=harness.launcher_environment(1, 2, port))
+    with follower:
+        with harness.Server(tmp_path, *flags, environment=harness.launcher_environment(0, 2, port)) as server:
+            yield server, follower
+
+
+def endless(server):
+    return server.stub.Generate(generation_pb2.GenerateRequest(
+        text="In the beginning", stop=generation_pb2.StopParams(max_tokens=4000, ignore_eos=True)),
+        timeout=harness.PATIENCE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "stopped"])
+def test_a_lost_rank_is_named_within_seconds(tmp_path, number):
+    with two_processes(tmp_path, "--rank-timeout", "3s") as (server, follower):
+        stream = endless(server)
+        next(stream)
+        begin = time.monotonic()
+        follower.signal(number)
+        with pytest.raises(grpc.RpcError) as lost:
+            for _ in stream:
+                pass
+        assert time.monotonic() - begin < 30
+        assert lost.value.code() == grpc.StatusCode.UNAVAILABLE and "rank 1" in lost.value.details()
+        assert server.wait() == 1, server.log()
+        if number == signal.SIGSTOP:
+            follower.signal(signal.SIGCONT)
+            assert follower.wait() != 0
+
+
+def test_ranks_of_another_model_are_refused_by_name(tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(harness.MODEL, other)
+    config = json.loads((other / "config.json").read_text())
+    config["rope_theta"] = 20000.0
+    (other / "config.json").write_text(json.dumps(config))
+    port = harness.free_port()
+    leader_dir = tmp_path / "leader"
+    leader_dir.mkdir()
+    with harness.Process(leader_dir, "serve", "--model", harness.MODEL, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0",
+                         environment=harness.launcher_environment(0, 2, port)) as leader:
+        follower = harness.run("serve", "--model", other, environment=harness.launcher_environment(1, 2, port))
+        assert follower.returncode != 0
+        assert leader.wait() != 0
+        assert "differ" in leader.log() or "differ" in follower.stderr or "mismatch" in leader.log() + follower.stderr
+
+
+def poisoned_model(directory, token):
+    """The bundled model with NaN as one token's embedding."""
+    shutil.copytree(harness.MODEL, directory)
+    index = json.loads((directory / "model.safetensors.index.json").read_text())
+    shard = directory / index["weight_map"]["model.embed_tokens.weight"]
+    data = bytearray(shard.read_bytes())
+    (length,) = struct.unpack("<Q", data[:8])
+    entry = json.loads(data[8:8 + length])["model.embed_tokens.weight"]
+    assert entry["dtype"] == "BF16"
+    width = entry["shape"][1]
+    begin = 8 + length + entry["data_offsets"][0] + token * width * 2
+    data[begin:begin + width * 2] = b"\xc0\x7f" * width
+    shard.write_bytes(data)
+    return directory
+
+
+@pytest.mark.parametrize("flags", [[], ["--exchange", "all_gather"], ["--attention", "tensor-parallel"],
+                                   ["--quantize", "int4", "--activations", "int8"]], ids=" ".join)
+def test_nan_fails_the_one_request_that_it_belongs_to(tmp_path, flags):
+    token = 1234
+    model = poisoned_model(tmp_path / "model", token)
+    with harness.Server(tmp_path, "--ranks", "2", *flags, model=model) as server:
+        healthy = [5, 6, 7, 8, 9, 10]
+        expected = faults.complete(server, healthy, max_tokens=24).json()["choices"][0]["text"]
+        with concurrent.futures.ThreadPoolExecutor(12) as pool:
+            good = [pool.submit(faults.complete, server, healthy, max_tokens=24) for _ in range(8)]
+            bad = [pool.submit(faults.complete, server, [5, token, 7], max_tokens=24) for _ in range(4)]
+        for reply in bad:
+            assert reply.result().status_code == 500 and "NaN" in reply.result().json()["error"]["message"]
+        for reply in good:
+            assert reply.result().status_code == 200 and reply.result().json()["choices"][0]["text"] == expected
+        assert server.metric("switchyard:kv_pages_used") == 0
+        assert server.get("/ready").status_code == 200
+
+
+@contextlib.contextmanager
+def small_disk(directory, size):
+    directory.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", directory], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
+
+
+def test_a_full_disk_ends_quantize_with_its_name(tmp_path):
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        done = harness.run("quantize", "--model", harness.MODEL, "--out", disk / "out", "--format", "nf4")
+        assert done.returncode != 0
+        assert str(disk) in done.stderr and "space" in done.stderr.lower()
+
+
+def test_a_full_disk_under_the_access_log_does_not_stop_the_service(tmp_path):
+    with small_disk(tmp_path / "disk", "64k") as disk:
+        with harness.Server(tmp_path, "--access-log", disk / "access.log") as server:
+            for _ in range(400):
+                assert server.get("/v1/models").status_code == 200
+            assert faults.complete(server, "hello").status_code == 200
+
+
+def test_no_file_descriptors_left(tmp_path):
+    def limited():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (80, 80))
+
+    with harness.Server(tmp_path, preexec_fn=limited) as server:
+        expected = faults.complete(server, "hello").json()["choices"][0]["text"]
+        crowd = []
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                crowd.append(faults.connect(server))
+        cpu_before = cpu_seconds(server.process.pid)
+        time.sleep(2)
+        assert cpu_seconds(server.process.pid) - cpu_before < 1.0, "accept is tried again and again"
+        for connection in crowd:
+            connection.close()
+        reply = harness.wait_until(lambda: try_complete(server), "the server answers again")
+        assert reply.json()["choices"][0]["text"] == expected
+
+
+def try_complete(server):
+    try:
+        return faults.complete(server, "hello")
+    except httpx.TransportError:
+        return None
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
