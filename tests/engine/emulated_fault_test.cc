@@ -1,7 +1,9 @@
 // What clients see when a GPU rank fails: the engine on two emulated GPUs, with faults in NCCL and memory.
 #include <gtest/gtest.h>
 
+#include <future>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -76,9 +78,18 @@ TEST_F(EmulatedFaultTest, RanksAreBuiltAnewAfterOneIsLostAndAnswerAsBefore) {
   fake_nccl::InjectAsyncError(1, ncclRemoteError);
   const absl::Time deadline = absl::Now() + absl::Seconds(120);
   while (engine->Stats().num_rank_restarts == 0 && absl::Now() < deadline) {
-    if (!engine->Health().ok()) {
-      const absl::Status refused = engine->Submit(GreedyRequest("meanwhile", {1}, 1), [](const RequestUpdate&) {});
-      EXPECT_TRUE(refused.ok() || absl::IsUnavailable(refused)) << refused;
+    // A request finds the loss, if no other has; those after it are refused meanwhile.
+    std::promise<Completion> end;
+    request.id = absl::StrCat("meanwhile ", absl::GetCurrentTimeNanos());
+    const absl::Status status = engine->Submit(request, [&end](RequestUpdate update) {
+      if (update.finish.has_value()) end.set_value({.finish = *update.finish, .status = std::move(update.status)});
+    });
+    if (status.ok()) {
+      const Completion meanwhile = end.get_future().get();
+      EXPECT_TRUE(meanwhile.finish == FinishReason::kLength || absl::IsUnavailable(meanwhile.status));
+    } else {
+      EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+      fake_nccl::InjectAsyncError(1, ncclSuccess);  // the fault is over
     }
     absl::SleepFor(absl::Milliseconds(10));
   }

@@ -133,7 +133,11 @@ void HoldInitialization() {
 }
 void InjectAsyncError(int rank, ncclResult_t error) {
   const std::lock_guard lock(library().mu);
-  library().errors[rank] = error;
+  if (error == ncclSuccess) {
+    library().errors.erase(rank);
+  } else {
+    library().errors[rank] = error;
+  }
 }
 int NumAborts() {
   const std::lock_guard lock(library().mu);

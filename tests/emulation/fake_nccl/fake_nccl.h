@@ -28,7 +28,7 @@ void SetQueueing(Queueing queueing);
 void SetVersion(int version_code);
 // Until Reset, communicators are made but do not become ready.
 void HoldInitialization();
-// From now on ncclCommGetAsyncError returns `error` on this rank's communicators.
+// From now on ncclCommGetAsyncError returns `error` on this rank's communicators; ncclSuccess: what is the case again.
 void InjectAsyncError(int rank, ncclResult_t error);
 
 // Waits until all that was queued on `stream` with Queueing::kAtOnce is done, or its communicator aborted: the NCCL

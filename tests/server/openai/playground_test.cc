@@ -23,7 +23,8 @@ std::string HashSource(const std::string& text) {
 }
 
 TEST_F(Playground, IsServedWithoutAKeyAndAllowsNothingButItself) {
-  Serve({}, {.api_keys = {"secret"}});
+  edge_ = std::make_unique<Edge>(*ParseKeys("secret-key", "keys", {}));
+  Serve();
   const HttpReply reply = Get("/");
   EXPECT_EQ(reply.status, 200);
   EXPECT_EQ(reply.headers.at("content-type"), "text/html; charset=utf-8");
