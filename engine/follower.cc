@@ -1,4 +1,5 @@
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -27,9 +28,9 @@ absl::Status ServeFollower(const EngineConfig& config, const StartupCallback& pr
   if (!startup.ok()) return startup.status();
   while (true) {
     const absl::Time begin = absl::Now();
-    absl::Status status = startup.status();
-    if (startup.ok()) status = Follow(*std::move(startup), progress);
-    if (status.ok() || !budget.Take(startup.ok() ? absl::Now() - begin : absl::ZeroDuration())) return status;
+    const bool has_met = startup.ok();
+    const absl::Status status = has_met ? Follow(*std::move(startup), progress) : startup.status();
+    if (status.ok() || !budget.Take(has_met ? absl::Now() - begin : absl::ZeroDuration())) return status;
     progress({.phase = absl::StrCat("restart ", budget.num_taken(), " of ", budget.max_tries(),
                                     " after: ", status.message())});
     startup = PrepareRanks(config, progress);
