@@ -70,7 +70,7 @@ absl::Status EngineImpl::OpenText() {
                                                    " tokens, config.json's vocab_size is ",
                                                    startup_.checkpoint->spec().vocab_size));
   }
-  chat_template_ = ChatTemplate::Open(directory);
+  chat_template_ = ChatTemplate::Open(directory, *tokenizer_);
   return absl::OkStatus();
 }
 

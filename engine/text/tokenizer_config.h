@@ -31,10 +31,11 @@ struct TokenizerConfig {
   std::optional<std::string> eos_token = "</s>";
   std::string unk_token = "<unk>";
   std::vector<AddedToken> added_tokens;
-  std::optional<std::string> chat_template;  // the one named "default" where there are several
+  std::optional<std::string> chat_template;       // the one named "default" where there are several
+  std::optional<std::string> tool_chat_template;  // the one named "tool_use"
 
   // Defaults where the directory has no tokenizer_config.json. INVALID_ARGUMENT names the file, the field and the type
-  // found. chat_template.jinja, where there is one, goes before tokenizer_config.json's.
+  // found. chat_template.jinja or chat_template.json, where there is one, goes before tokenizer_config.json's.
   static absl::StatusOr<TokenizerConfig> Read(const std::string& directory);
 };
 

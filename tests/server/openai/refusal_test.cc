@@ -120,12 +120,8 @@ TEST_F(Refusal, NamesEveryFieldThatWouldChangeTheResult) {
     EXPECT_EQ(error["code"], "unsupported_parameter");
   }
   const std::vector<std::pair<std::string, std::string>> chat = {
-      {"tools", "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]"},
-      {"tool_choice", "\"auto\""},
       {"response_format", "{\"type\":\"json_schema\",\"json_schema\":{}}"},
       {"functions", "[{}]"},
-      {"add_generation_prompt", "false"},
-      {"continue_final_message", "true"},
       {"add_special_tokens", "true"},
       {"chat_template", "\"x\""},
       {"modalities", "[\"audio\"]"},
