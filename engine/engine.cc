@@ -137,8 +137,8 @@ absl::Status EngineImpl::OpenText(const Checkpoint& checkpoint) {
                                                    " tokens, config.json's vocab_size is ",
                                                    checkpoint.spec().vocab_size));
   }
-  constraints_ = std::make_unique<ConstraintCompiler>(tokenizer_.get(), startup_.checkpoint->spec().vocab_size);
-  chat_template_ = ChatTemplate::Open(directory);
+  constraints_ = std::make_unique<ConstraintCompiler>(tokenizer_.get(), checkpoint.spec().vocab_size);
+  chat_template_ = ChatTemplate::Open(directory, *tokenizer_);
   return absl::OkStatus();
 }
 

@@ -131,10 +131,10 @@ absl::Status ReadAddedTokensFile(const std::string& path, std::vector<AddedToken
 }
 
 // A string, or a list of {"name", "template"}.
-absl::Status ReadChatTemplate(const std::string& path, const Json& json, std::optional<std::string>* chat_template) {
+absl::Status ReadChatTemplate(const std::string& path, const Json& json, TokenizerConfig* config) {
   if (json.is_null()) return absl::OkStatus();
   if (json.is_string()) {
-    *chat_template = json.get<std::string>();
+    config->chat_template = json.get<std::string>();
     return absl::OkStatus();
   }
   if (!json.is_array()) return Fault(path, "chat_template", "a string or a list of named templates", json);
@@ -144,7 +144,8 @@ absl::Status ReadChatTemplate(const std::string& path, const Json& json, std::op
       return absl::InvalidArgumentError(
           absl::StrCat(path, ": chat_template[]: each entry needs a name and a template"));
     }
-    if (entry["name"].get<std::string>() == "default") *chat_template = entry["template"].get<std::string>();
+    if (entry["name"] == "default") config->chat_template = entry["template"].get<std::string>();
+    if (entry["name"] == "tool_use") config->tool_chat_template = entry["template"].get<std::string>();
   }
   return absl::OkStatus();
 }
@@ -189,7 +190,7 @@ absl::Status ReadConfigFile(const std::string& path, TokenizerConfig* config, bo
     reader.Keep(ReadAddedTokensDecoder(path, *decoder, &config->added_tokens));
   }
   if (const Json* chat = reader.Find("chat_template"); chat != nullptr) {
-    reader.Keep(ReadChatTemplate(path, *chat, &config->chat_template));
+    reader.Keep(ReadChatTemplate(path, *chat, config));
   }
   return reader.status();
 }
@@ -206,9 +207,17 @@ absl::StatusOr<TokenizerConfig> TokenizerConfig::Read(const std::string& directo
     status = ReadAddedTokensFile(root / "added_tokens.json", &config.added_tokens);
     if (!status.ok()) return status;
   }
+  absl::StatusOr<Json> file = ReadJson(root / "chat_template.json");
+  if (file.ok() && file->contains("chat_template")) {
+    status = ReadChatTemplate(root / "chat_template.json", (*file)["chat_template"], &config);
+    if (!status.ok()) return status;
+  } else if (!file.ok() && !absl::IsNotFound(file.status())) {
+    return file.status();
+  }
   absl::StatusOr<std::string> jinja = ReadTextFile(root / "chat_template.jinja", kMaxConfigBytes);
   if (jinja.ok()) {
     config.chat_template = *std::move(jinja);
+    config.tool_chat_template.reset();
   } else if (!absl::IsNotFound(jinja.status())) {
     return jinja.status();
   }

@@ -35,11 +35,12 @@ struct TokenizerConfig {
   std::vector<std::string> special_names;    // of bos_token, eos_token, pad_token and so on; not those that are null
   std::vector<AddedToken> added_tokens;      // ascending by id
   std::optional<std::string> chat_template;  // the one named "default" where there are several
+  std::optional<std::string> tool_chat_template;  // the one named "tool_use"
 
   bool is_llama() const { return tokenizer_class == "LlamaTokenizer" || tokenizer_class == "LlamaTokenizerFast"; }
 
   // Defaults where the directory has no tokenizer_config.json. INVALID_ARGUMENT names the file, the field and the type
-  // found. chat_template.jinja, where there is one, goes before tokenizer_config.json's.
+  // found. chat_template.jinja or chat_template.json, where there is one, goes before tokenizer_config.json's.
   static absl::StatusOr<TokenizerConfig> Read(const std::string& directory);
 };
 

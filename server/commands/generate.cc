@@ -21,7 +21,8 @@ absl::StatusOr<std::vector<int32_t>> EncodePrompt(const GenerateSettings& settin
   }
   if (!settings.chat) return engine.tokenizer()->Encode(*settings.prompt, {});
   if (engine.chat_template() == nullptr) return engine.chat_template_status();
-  return engine.chat_template()->Encode({{"user", *settings.prompt}}, *engine.tokenizer());
+  return engine.chat_template()->Encode({.messages = {{.role = "user", .content = *settings.prompt}}},
+                                        *engine.tokenizer());
 }
 
 absl::StatusOr<GenerationRequest> MakeRequest(const GenerateSettings& settings, const Engine& engine) {

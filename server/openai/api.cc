@@ -33,8 +33,9 @@ using http::Request;
 using http::Response;
 using http::Waker;
 
-using Parse = std::optional<ApiError> (*)(const nlohmann::json& body, const ModelContext& model,
-                                          const std::string& fallback_id, GenerationPlan* plan);
+using Parse = std::optional<ApiError> (*)(const std::string& text, const nlohmann::json& body,
+                                          const ModelContext& model, const std::string& fallback_id,
+                                          GenerationPlan* plan);
 
 GenerationFacts FactsOf(const GenerationStart& start, const char* operation) {
   GenerationFacts facts{.operation = operation,
@@ -117,10 +118,13 @@ void Api::AddRoutes() {
   });
   AddPost("/tokenize", Tokenize);
   AddPost("/detokenize", Detokenize);
-  AddGeneration("/v1/completions", "text_completion", ParseCompletion,
-                [](const GenerationPlan* plan, const Tokenizer* tokenizer) -> std::unique_ptr<ResponseFormat> {
-                  return std::make_unique<CompletionFormat>(plan, tokenizer);
-                });
+  AddGeneration(
+      "/v1/completions", "text_completion",
+      [](const std::string&, const nlohmann::json& body, const ModelContext& model, const std::string& fallback_id,
+         GenerationPlan* plan) { return ParseCompletion(body, model, fallback_id, plan); },
+      [](const GenerationPlan* plan, const Tokenizer* tokenizer) -> std::unique_ptr<ResponseFormat> {
+        return std::make_unique<CompletionFormat>(plan, tokenizer);
+      });
   AddGeneration("/v1/chat/completions", "chat", ParseChat,
                 [](const GenerationPlan* plan, const Tokenizer* tokenizer) -> std::unique_ptr<ResponseFormat> {
                   return std::make_unique<ChatFormat>(plan, tokenizer);
@@ -147,7 +151,7 @@ void Api::AddGeneration(const std::string& path, const char* operation, Parse pa
     nlohmann::json body;
     GenerationStart start{.make_format = make_format, .waker = std::move(waker), .serial = next_serial_++};
     if (const std::optional<ApiError> fault = Prepare(request, &body, &start.model)) return ErrorAnswer(*fault);
-    if (const std::optional<ApiError> fault = parse(body, start.model, request.id, &start.plan)) {
+    if (const std::optional<ApiError> fault = parse(request.body, body, start.model, request.id, &start.plan)) {
       return ErrorAnswer(*fault);
     }
     start.model.body = {};  // the generation outlives the request

@@ -5,9 +5,11 @@
 
 #include "server/openai/constraint_fields.h"
 #include "server/openai/field_reader.h"
+#include "server/openai/message_fields.h"
 #include "server/openai/prompt_fields.h"
 #include "server/openai/request_fields.h"
 #include "server/openai/sampling_fields.h"
+#include "server/openai/tool_fields.h"
 
 namespace switchyard::openai {
 namespace {
@@ -23,8 +25,8 @@ void ReadLogProbs(FieldReader& fields, const ModelContext& model, GenerationPlan
 
 }  // namespace
 
-std::optional<ApiError> ParseChat(const nlohmann::json& body, const ModelContext& model, const std::string& fallback_id,
-                                  GenerationPlan* plan) {
+std::optional<ApiError> ParseChat(const std::string& text, const nlohmann::json& body, const ModelContext& model,
+                                  const std::string& fallback_id, GenerationPlan* plan) {
   FieldReader fields(body);
   CheckModelName(fields, *model.served_name);
   plan->response_id = ResponseId(fields, "chatcmpl-", fallback_id);
@@ -34,13 +36,15 @@ std::optional<ApiError> ParseChat(const nlohmann::json& body, const ModelContext
   ReadStreaming(fields, plan);
   ReadChoices(fields, model, plan);
   ReadLogProbs(fields, model, plan);
+  plan->tools = ReadTools(fields, text);
 
   constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
   const auto old_name = fields.Int("max_tokens", 1, kMaxInt);
   const auto new_name = fields.Int("max_completion_tokens", 1, kMaxInt);
   if (fields.ok()) {
-    plan->prompts = ReadMessages(fields, model);
+    plan->prompts = ReadMessages(fields, model, plan->tools);
     TruncatePrompts(fields, &plan->prompts);
+    if (fields.ok()) ApplyTools(model, plan);
     const bool by_old_name = old_name.has_value() && !new_name.has_value();
     SetLengths(fields, model,
                {.prompt_name = "messages",

@@ -10,8 +10,9 @@
 
 namespace switchyard::openai {
 
-// As ParseCompletion. Without max_completion_tokens and max_tokens the answer may fill the context.
-std::optional<ApiError> ParseChat(const nlohmann::json& body, const ModelContext& model, const std::string& fallback_id,
-                                  GenerationPlan* plan);
+// As ParseCompletion; `text` is the body as it came. Without max_completion_tokens and max_tokens the answer may fill
+// the context.
+std::optional<ApiError> ParseChat(const std::string& text, const nlohmann::json& body, const ModelContext& model,
+                                  const std::string& fallback_id, GenerationPlan* plan);
 
 }  // namespace switchyard::openai

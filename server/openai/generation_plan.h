@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/request.h"
 #include "server/openai/api.h"
+#include "server/openai/tool_use.h"
 
 namespace switchyard::openai {
 
@@ -43,6 +44,9 @@ struct GenerationPlan {
   int32_t num_logprobs = -1;         // as asked: -1 none
   int32_t num_prompt_logprobs = -1;  // `prompt_logprobs`, as asked; echo needs none of it
   bool tokens_as_ids = false;        // log-probabilities name tokens "token_id:17"
+
+  ToolUse tools;
+  bool drops_special_names = false;  // the text has special tokens, which belong into no answer
 
   std::string response_id;                  // "cmpl-…", "chatcmpl-…"
   std::vector<std::string> without_effect;  // fields that were accepted and ignored, for the log

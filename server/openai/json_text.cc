@@ -97,6 +97,34 @@ std::optional<ApiError> ParseJsonObject(const std::string& body, json* object) {
   return std::nullopt;
 }
 
+std::vector<std::string> RawElements(const std::string& body, const std::string& field) {
+  const std::string key = absl::StrCat("\"", field, "\"");
+  std::vector<std::string> elements;
+  int depth = 0;
+  bool in_field = false;  // behind the field's key
+  size_t begin = 0;       // of the string, or of the element
+  for (size_t i = 0; i < body.size(); ++i) {
+    const char c = body[i];
+    if (c == '"') {
+      const size_t start = i;
+      for (++i; i < body.size() && body[i] != '"'; ++i) i += body[i] == '\\' ? 1 : 0;
+      if (depth != 1) continue;
+      const size_t next = body.find_first_not_of(" \n\r\t", i + 1);
+      const bool is_key = next != std::string::npos && body[next] == ':';
+      if (is_key) in_field = body.compare(start, i + 1 - start, key) == 0;
+      if (is_key && in_field) elements.clear();
+    } else if (c == '{' || c == '[') {
+      if (++depth == 2) begin = i + 1;
+    } else if (c == '}' || c == ']' || (c == ',' && depth == 2)) {
+      const bool is_end = depth == 2 && in_field && i > begin;
+      if (is_end) elements.push_back(body.substr(begin, i - begin));
+      if (depth == 2) begin = i + 1;
+      if (c != ',') --depth;
+    }
+  }
+  return elements;
+}
+
 std::string Dump(const nlohmann::ordered_json& value) {
   return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }

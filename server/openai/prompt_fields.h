@@ -1,6 +1,7 @@
-// `prompt` and `messages` to token ids.
+// `prompt` to token ids.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -15,8 +16,12 @@ namespace switchyard::openai {
 std::vector<Prompt> ReadPrompts(FieldReader& fields, const ModelContext& model, bool with_text,
                                 bool skip_special_tokens);
 
-// `messages` through the checkpoint's chat template. Content is a string, null (assistant only), or text parts.
-std::vector<Prompt> ReadMessages(FieldReader& fields, const ModelContext& model);
+// No vocabulary in use has longer tokens: a text beyond context x this is over the context however it is encoded, and
+// encoding it would only cost time.
+inline constexpr int64_t kMaxPromptBytesPerToken = 128;
+
+// False, with the fault kept: `text` cannot fit the context.
+bool CheckTextSize(FieldReader& fields, const std::string& name, const std::string& text, const ModelContext& model);
 
 // truncate_prompt_tokens: keeps the last ones, because the client said so.
 void TruncatePrompts(FieldReader& fields, std::vector<Prompt>* prompts);

@@ -11,7 +11,7 @@ namespace {
 using nlohmann::json;
 
 // The values of an unsupported field that ask for nothing.
-enum class Harmless { kEmpty, kFalse, kTrue, kOne, kNone, kText };
+enum class Harmless { kEmpty, kFalse, kOne, kNone, kText };
 
 struct Unsupported {
   const char* name;
@@ -33,17 +33,11 @@ constexpr Unsupported kOfCompletions[] = {
     {"messages", Harmless::kEmpty, "send them to /v1/chat/completions"},
 };
 constexpr Unsupported kOfChat[] = {
-    {"tools", Harmless::kEmpty, "leave it out"},
-    {"tool_choice", Harmless::kNone, "leave it out or send \"none\""},
-    {"functions", Harmless::kEmpty, "leave it out"},
-    {"function_call", Harmless::kNone, "leave it out"},
-    {"add_generation_prompt", Harmless::kTrue, "leave it out"},
-    {"continue_final_message", Harmless::kFalse, "use /v1/completions with the whole text"},
+    {"functions", Harmless::kEmpty, "send tools"},
+    {"function_call", Harmless::kNone, "send tool_choice"},
     {"add_special_tokens", Harmless::kFalse, "leave it out: the chat template writes them"},
     {"echo", Harmless::kFalse, "use /v1/completions"},
     {"chat_template", Harmless::kEmpty, "leave it out: the checkpoint's template is used"},
-    {"chat_template_kwargs", Harmless::kEmpty, "leave it out"},
-    {"documents", Harmless::kEmpty, "put them into a message"},
     {"modalities", Harmless::kText, "leave it out or send [\"text\"]"},
     {"audio", Harmless::kEmpty, "leave it out"},
     {"web_search_options", Harmless::kEmpty, "leave it out"},
@@ -58,7 +52,6 @@ constexpr const char* kWithoutEffect[] = {"store",
                                           "prompt_cache_key",
                                           "safety_identifier",
                                           "cache_salt",
-                                          "parallel_tool_calls",
                                           "prediction",
                                           "reasoning_effort",
                                           "prompt_cache_retention"};
@@ -70,8 +63,6 @@ bool AsksForNothing(const json& value, Harmless harmless) {
              (value.is_structured() && value.empty());
     case Harmless::kFalse:
       return value == false;
-    case Harmless::kTrue:
-      return value == true;
     case Harmless::kOne:
       return value == 1;
     case Harmless::kNone:

@@ -7,6 +7,7 @@
 
 #include "engine/request.h"
 #include "engine/text/tokenizer.h"
+#include "engine/text/tool_call_parser.h"
 #include "server/openai/generation_plan.h"
 #include "server/openai/log_probs.h"
 
@@ -20,6 +21,7 @@ struct ChoiceProgress {
   TextOffsets offsets;
   Usage usage;
   bool finished = false;
+  std::optional<ToolCallParser> calls;  // what the text so far has of them; absent: no tools
 };
 
 // Thread safety: immutable; `progress` belongs to the caller.

@@ -7,6 +7,7 @@
 #include "server/openai/errors.h"
 #include "server/openai/field_reader.h"
 #include "server/openai/json_text.h"
+#include "server/openai/message_fields.h"
 #include "server/openai/prompt_fields.h"
 #include "server/openai/request_fields.h"
 
@@ -30,7 +31,7 @@ http::Response Tokenize(const json& body, const ModelContext& model) {
   std::vector<Prompt> prompts;
   if (fields.Find("messages") != nullptr) {
     RefuseUnsupported(fields, Endpoint::kChat);
-    prompts = ReadMessages(fields, model);
+    prompts = ReadMessages(fields, model, {});
   } else if (fields.String("prompt") == "") {
     // Nothing to generate from, but a fine thing to count.
     const bool add_special_tokens = fields.Bool("add_special_tokens").value_or(true);

@@ -125,10 +125,25 @@ absl::StatusOr<std::vector<int32_t>> EncodeChat(const v1::Chat& chat, const Engi
     return absl::UnimplementedError("this model has no tokenizer, so it cannot chat: send the prompt as `tokens`");
   }
   if (engine.chat_template() == nullptr) return engine.chat_template_status();
-  std::vector<ChatMessage> messages;
-  messages.reserve(chat.messages_size());
-  for (const v1::ChatMessage& message : chat.messages()) messages.push_back({message.role(), message.content()});
-  return engine.chat_template()->Encode(messages, *engine.tokenizer());
+  Chat request;
+  for (const v1::ChatMessage& message : chat.messages()) {
+    request.messages.push_back({.role = message.role(),
+                                .content = message.content(),
+                                .name = message.name(),
+                                .tool_call_id = message.tool_call_id(),
+                                .tool_calls = {},
+                                .reasoning_content = message.reasoning_content()});
+    for (const v1::ToolCall& call : message.tool_calls()) {
+      request.messages.back().tool_calls.push_back(
+          {.id = call.id(), .name = call.name(), .arguments = call.arguments()});
+    }
+  }
+  request.tools.assign(chat.tools().begin(), chat.tools().end());
+  request.template_arguments = chat.template_arguments();
+  request.continue_final_message = chat.continue_final_message();
+  request.add_generation_prompt =
+      chat.has_add_generation_prompt() ? chat.add_generation_prompt() : !request.continue_final_message;
+  return engine.chat_template()->Encode(request, *engine.tokenizer());
 }
 
 absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& message, const Engine& engine,

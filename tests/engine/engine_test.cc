@@ -31,8 +31,8 @@ GenerationRequest TextRequest(Engine& engine, const std::string& id, const std::
 TEST(Engine, AnswersASumInChat) {
   const std::unique_ptr<Engine> engine = StartEngine(TinyConfig());
   ASSERT_NE(engine->chat_template(), nullptr);
-  const auto prompt =
-      engine->chat_template()->Encode({{.role = "user", .content = "What is 12 + 7?"}}, *engine->tokenizer());
+  const auto prompt = engine->chat_template()->Encode({.messages = {{.role = "user", .content = "What is 12 + 7?"}}},
+                                                      *engine->tokenizer());
   ASSERT_TRUE(prompt.ok()) << prompt.status();
   GenerationRequest request = GreedyRequest("sum", *prompt, 32);
   request.text_continues_prompt = false;

@@ -31,15 +31,22 @@ std::string FakeTokenizer::Piece(int32_t id) const {
   return id < kFirstByte + 128 ? std::string(Bytes(id)) : "<0x" + std::to_string(id - kFirstByte) + ">";
 }
 
-absl::StatusOr<std::vector<int32_t>> FakeChatTemplate::Encode(const std::vector<ChatMessage>& messages,
-                                                              const Tokenizer& tokenizer) const {
-  std::vector<int32_t> ids = {FakeTokenizer::kBos};
-  for (const ChatMessage& message : messages) {
-    if (message.role == "tool") return absl::InvalidArgumentError("message 0 has the role tool");
-    for (int32_t id : tokenizer.Encode(message.role + ": " + message.content + "\n", {.add_special_tokens = false})) {
-      ids.push_back(id);
+absl::StatusOr<std::vector<int32_t>> FakeChatTemplate::Encode(const Chat& chat, const Tokenizer& tokenizer) const {
+  std::string text;
+  for (const std::string& tool : chat.tools) text += "tool: " + tool + "\n";
+  if (!chat.template_arguments.empty()) text += "arguments: " + chat.template_arguments + "\n";
+  for (const ChatMessage& message : chat.messages) {
+    if (message.role == "tool" && message.tool_call_id.empty()) {
+      return absl::InvalidArgumentError("message 0 has the role tool");
     }
+    text += message.role + ": " + message.content;
+    for (const ToolCall& call : message.tool_calls) text += call.name + "(" + call.arguments + ")";
+    if (!message.tool_call_id.empty()) text += "#" + message.tool_call_id;
+    text += "\n";
   }
+  if (chat.continue_final_message) text.pop_back();
+  std::vector<int32_t> ids = {FakeTokenizer::kBos};
+  for (const int32_t id : tokenizer.Encode(text, {.add_special_tokens = false})) ids.push_back(id);
   return ids;
 }
 

@@ -30,11 +30,12 @@ class FakeTokenizer : public Tokenizer {
   std::vector<std::string> bytes_;
 };
 
-// <s> and "role: content\n" for each message; refuses the role "tool".
+// <s>, "tools: JSON\n" if there are any, and "role: content\n" for each message, with its calls as "name(arguments)"
+// and
+// "#" and the id that it answers; refuses the role "tool" without an id. A final message that is continued has no "\n".
 class FakeChatTemplate : public ChatTemplate {
  public:
-  absl::StatusOr<std::vector<int32_t>> Encode(const std::vector<ChatMessage>& messages,
-                                              const Tokenizer& tokenizer) const override;
+  absl::StatusOr<std::vector<int32_t>> Encode(const Chat& chat, const Tokenizer& tokenizer) const override;
 };
 
 }  // namespace switchyard

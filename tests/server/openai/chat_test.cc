@@ -80,7 +80,7 @@ TEST_F(Chat, NamesTheMessageThatIsAtFault) {
       {json::array({Message("user", 3)}), "messages[0].content"},
       {json::parse(R"([{"role":"user","content":[{"type":"image_url","image_url":"x"}]}])"),
        "messages[0].content[0].type"},
-      {json::parse(R"([{"role":"assistant","content":"","tool_calls":[1]}])"), "messages[0].tool_calls"},
+      {json::parse(R"([{"role":"assistant","content":"","tool_calls":[1]}])"), "messages[0].tool_calls[0]"},
       {json::array({Message("tool", "Hi")}), "messages"},  // the template's refusal
   };
   for (const auto& [messages, param] : cases) {

@@ -120,11 +120,7 @@ TEST_F(Refusal, NamesEveryFieldThatWouldChangeTheResult) {
     EXPECT_EQ(error["code"], "unsupported_parameter");
   }
   const std::vector<std::pair<std::string, std::string>> chat = {
-      {"tools", "[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]"},
-      {"tool_choice", "\"auto\""},
       {"functions", "[{}]"},
-      {"add_generation_prompt", "false"},
-      {"continue_final_message", "true"},
       {"add_special_tokens", "true"},
       {"chat_template", "\"x\""},
       {"modalities", "[\"audio\"]"},
