@@ -24,6 +24,7 @@ struct BatchSequence {
 struct SampleRequest {
   int32_t token = 0;  // in Batch::tokens
   SamplingRow row;
+  bool with_experts = false;  // asks for StepOutput::Sampled::experts
 };
 struct ScoreRequest {
   int32_t token = 0;
@@ -45,6 +46,7 @@ struct StepOutput {
   struct Sampled {
     int32_t index = 0;  // in Batch::samples
     SampledToken token;
+    std::vector<int16_t> experts;  // [layers * top_k], as the router ranked them in the row it was drawn from; if asked
   };
   struct Scored {
     int32_t index = 0;  // in Batch::scores

@@ -90,6 +90,7 @@ class Reader {
 template <typename Codec, typename Row>
 void SampleFields(Codec& codec, Row& sample) {
   codec.Field(sample.token);
+  codec.Field(sample.with_experts);
   auto& row = sample.row;
   codec.Field(row.temperature);
   codec.Field(row.top_k);
@@ -124,6 +125,7 @@ void OutputFields(Codec& codec, AnyOutput& output) {
     each.Field(sampled.token.id);
     each.Field(sampled.token.logprob);
     each.Field(sampled.token.top);
+    each.Field(sampled.experts);
   });
   codec.List(output.scores, [](Codec& each, auto& scored) {
     each.Field(scored.index);

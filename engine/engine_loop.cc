@@ -232,10 +232,13 @@ void EngineLoop::CountStarts(const ScheduledStep& step, absl::Time now) {
 }
 
 void EngineLoop::HandOut(const ScheduledStep& step, std::vector<StepOutput> outputs) {
-  std::vector<SampledToken> samples(step.sequence_of_sample.size());
+  std::vector<StepOutput::Sampled> samples(step.sequence_of_sample.size());
   std::vector<ScoredToken> scores(step.sequence_of_score.size());
   for (StepOutput& output : outputs) {
-    for (StepOutput::Sampled& sampled : output.samples) samples[sampled.index] = std::move(sampled.token);
+    for (StepOutput::Sampled& sampled : output.samples) {
+      const auto index = static_cast<size_t>(sampled.index);
+      samples[index] = std::move(sampled);
+    }
     for (StepOutput::Scored& scored : output.scores) scores[scored.index] = std::move(scored.token);
   }
 
@@ -253,7 +256,7 @@ void EngineLoop::HandOut(const ScheduledStep& step, std::vector<StepOutput> outp
     Sequence* sequence = step.sequence_of_sample[i];
     if (sequence->finished()) continue;
     const absl::Time previous = sequence->last_token_time();
-    sequence->AddToken(std::move(samples[i]), now);
+    sequence->AddToken(std::move(samples[i].token), now, std::move(samples[i].experts));
     stats_.RecordToken(*sequence, previous, now);
   }
 

@@ -14,7 +14,7 @@ namespace {
 
 // One life of this process's ranks.
 absl::Status Follow(Startup startup, const StartupCallback& progress) {
-  const std::vector<std::unique_ptr<StepLink>> links = CreateStepLinks(startup.ranks, startup.plan.config);
+  const std::vector<std::unique_ptr<StepLink>> links = CreateStepLinks(startup.ranks, startup.plan);
   LoadMeter meter(startup.plan, *startup.checkpoint, startup.ranks, progress);
   FollowerThreads followers(startup.plan, *startup.checkpoint, startup.ranks, links, meter);
   return followers.Join();

@@ -47,6 +47,7 @@ struct GenerationRequest {
   TokenRules rules;                  // which tokens may be generated at all
   int32_t num_logprobs = -1;         // per generated token: -1 none, 0 the token's own, n the n most likely too
   int32_t num_prompt_logprobs = -1;  // likewise for the prompt
+  bool return_experts = false;       // GeneratedToken::experts
   bool skip_special_tokens = true;
   bool detokenize = true;  // false: no text, and no stop strings
   // Whether the text goes on from the prompt's. False: it is a text of its own, as the answer in a chat is, and the
@@ -59,6 +60,8 @@ struct GeneratedToken {
   int32_t id = 0;
   float logprob = 0;
   std::vector<TokenLogProb> top;
+  // [layers * experts per token]: whom the routers chose in the row that the token was drawn from; if asked for.
+  std::vector<int16_t> experts;
 };
 
 // The log-probability of prompt[i + 1] after prompt[0..i].

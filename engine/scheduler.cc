@@ -224,7 +224,9 @@ ScheduledStep Scheduler::BuildStep() const {
       step.sequence_of_score.push_back(sequence);
     }
     if (end == NumTokens(*sequence) && sequence->WantsTokens()) {
-      batch.samples.push_back({.token = token_at(end - 1), .row = sequence->NextSamplingRow()});
+      batch.samples.push_back({.token = token_at(end - 1),
+                               .row = sequence->NextSamplingRow(),
+                               .with_experts = sequence->request().return_experts});
       step.sequence_of_sample.push_back(sequence);
     }
   }

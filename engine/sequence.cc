@@ -138,7 +138,7 @@ void Sequence::AddScores(std::vector<ScoredToken> scores, absl::Time now) {
   }
 }
 
-void Sequence::AddToken(SampledToken token, absl::Time now) {
+void Sequence::AddToken(SampledToken token, absl::Time now, std::vector<int16_t> experts) {
   if (finished()) return;
   CHECK(WantsTokens());
   if (WantsScores()) CHECK_EQ(num_scored_, num_prompt_tokens());
@@ -158,7 +158,8 @@ void Sequence::AddToken(SampledToken token, absl::Time now) {
   if (num_generated() == request_.stop.min_tokens) next_row_.biases = Biases(/*forbid_stops=*/false);
 
   RequestUpdate update;
-  update.tokens.push_back({.id = token.id, .logprob = token.logprob, .top = std::move(token.top)});
+  update.tokens.push_back(
+      {.id = token.id, .logprob = token.logprob, .top = std::move(token.top), .experts = std::move(experts)});
   if (IsStopId(token.id)) {
     update.matched_stop_id = token.id;
     return Finish(std::move(update), FinishReason::kStop, now);

@@ -56,7 +56,7 @@ class Sequence {
   // Results of a step, scores before tokens. Each calls on_update if there is something to say; the update with
   // `finish` is the last, and what is added later is ignored.
   void AddScores(std::vector<ScoredToken> scores, absl::Time now);
-  void AddToken(SampledToken token, absl::Time now);
+  void AddToken(SampledToken token, absl::Time now, std::vector<int16_t> experts = {});
   // `reason` is kAborted or kError.
   void Fail(FinishReason reason, absl::Status status, absl::Time now);
 

@@ -137,6 +137,7 @@ absl::StatusOr<StepOutput> Decoder::Step(const Batch& batch) {
     if (status.ok()) status = RunOutputs(batch, layout, output);
   }
   if (status.ok()) status = CountExperts(layout, output);
+  if (status.ok()) status = CollectExperts(batch, layout, output);
   if (status.ok()) status = rank_.backend.Synchronize();
   // What the communicator knows of a failure says more than what the device saw of it.
   absl::Status exchanged = rank_.communicator.EndStep();
@@ -180,7 +181,8 @@ absl::Status Decoder::RunLayers(ExchangeStrategy exchange, const StepLayout& lay
     const TensorView counts = workspace_.expert_counts.view().Rows(l, l + 1).Reshape(Shape{rank_.spec.num_experts});
     const bool is_last = i + 1 == weights_.layers.size();
     absl::StatusOr<TensorView> mixed = RunMoeLayer(rank_,
-                                                   {.weights = layer,
+                                                   {.layer = l,
+                                                    .weights = layer,
                                                     .next = is_last ? nullptr : &weights_.layers[i + 1],
                                                     .layout = layout,
                                                     .exchange = exchange,
@@ -217,7 +219,7 @@ void Decoder::SamplePadded(const Batch& batch, const StepLayout& layout, StepOut
   for (const int32_t i : layout.samples) rows.push_back(batch.samples[static_cast<size_t>(i)].row);
   std::vector<SampledToken> tokens =
       rank_.backend.Sample(workspace_.logits.Top(static_cast<int64_t>(rows.size())), rows);
-  for (size_t i = 0; i < rows.size(); ++i) output.samples.push_back({layout.samples[i], std::move(tokens[i])});
+  for (size_t i = 0; i < rows.size(); ++i) output.samples.push_back({layout.samples[i], std::move(tokens[i]), {}});
 }
 
 absl::StatusOr<TensorView> Decoder::Logits(std::span<const int32_t> tokens, const StepLayout& layout) {
@@ -251,7 +253,7 @@ absl::Status Decoder::RunOutputs(const Batch& batch, const StepLayout& layout, S
     std::vector<SamplingRow> rows;
     for (const int32_t i : block) rows.push_back(batch.samples[i].row);
     std::vector<SampledToken> tokens = rank_.backend.Sample(logits, rows);
-    for (size_t i = 0; i < block.size(); ++i) output.samples.push_back({block[i], std::move(tokens[i])});
+    for (size_t i = 0; i < block.size(); ++i) output.samples.push_back({block[i], std::move(tokens[i]), {}});
   });
   if (!status.ok()) return status;
   return for_each_block(batch.scores, layout.scores, [&](auto block, TensorView logits) {
@@ -260,6 +262,29 @@ absl::Status Decoder::RunOutputs(const Batch& batch, const StepLayout& layout, S
     std::vector<ScoredToken> tokens = rank_.backend.Score(logits, rows);
     for (size_t i = 0; i < block.size(); ++i) output.scores.push_back({block[i], std::move(tokens[i])});
   });
+}
+
+absl::Status Decoder::CollectExperts(const Batch& batch, const StepLayout& layout, StepOutput& output) {
+  const auto request_of = [&batch](const StepOutput::Sampled& sampled) -> const SampleRequest& {
+    return batch.samples[static_cast<size_t>(sampled.index)];
+  };
+  const bool is_asked = std::any_of(output.samples.begin(), output.samples.end(),
+                                    [&](const auto& sampled) { return request_of(sampled).with_experts; });
+  if (!is_asked) return absl::OkStatus();
+  const auto top_k = static_cast<size_t>(rank_.spec.experts_per_token);
+  std::vector<int32_t> chosen(static_cast<size_t>(layout.residual_rows) * top_k);
+  for (int64_t layer = 0; layer < rank_.spec.num_layers; ++layer) {
+    const ConstTensorView device = workspace_.RouterExperts(layer, layout.residual_rows);
+    absl::Status status = rank_.backend.CopyToHost(device, TensorView::Of(std::span<int32_t>(chosen), device.shape()));
+    if (!status.ok()) return status;
+    for (StepOutput::Sampled& sampled : output.samples) {
+      const SampleRequest& request = request_of(sampled);
+      if (!request.with_experts) continue;
+      const auto row = chosen.begin() + (request.token - layout.residual.begin) * static_cast<int64_t>(top_k);
+      sampled.experts.insert(sampled.experts.end(), row, row + static_cast<int64_t>(top_k));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Decoder::CountExperts(const StepLayout& layout, StepOutput& output) {

@@ -72,6 +72,8 @@ class Decoder {
   absl::StatusOr<TensorView> Logits(std::span<const int32_t> tokens, const StepLayout& layout);
   TensorView LogitsOfRows(ConstTensorView index, int64_t residual_rows);
   absl::Status CountExperts(const StepLayout& layout, StepOutput& output);
+  // StepOutput::Sampled::experts, where requests ask for them.
+  absl::Status CollectExperts(const Batch& batch, const StepLayout& layout, StepOutput& output);
   // Of all layers, since the last call.
   ExpertCacheStats NewOffloadStats();
 

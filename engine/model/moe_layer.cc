@@ -25,7 +25,7 @@ absl::StatusOr<TensorView> RunMoeLayer(const RankContext& rank, const MoeLayerAr
                                        ExpertForecaster* forecaster, MoeTimes& times) {
   const int64_t tokens = args.layout.residual_rows;
   const TensorView input = workspace.normed.Top(tokens);
-  const TensorView experts = workspace.router_experts.Top(tokens);
+  const TensorView experts = workspace.RouterExperts(args.layer, tokens);
   const TensorView router_weights = workspace.router_weights.Top(tokens);
   rank.backend.Route(rank.router(), input, *args.weights.router, args.num_valid,
                      {.experts = experts, .weights = router_weights, .counts = args.counts});

@@ -18,6 +18,7 @@ struct MoeTimes {
 };
 
 struct MoeLayerArgs {
+  int64_t layer = 0;
   const LayerWeights& weights;
   const LayerWeights* next = nullptr;  // the layer after this one; null: there is none
   const StepLayout& layout;

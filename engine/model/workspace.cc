@@ -4,6 +4,11 @@
 
 namespace switchyard {
 
+TensorView Workspace::RouterExperts(int64_t layer, int64_t num_tokens) {
+  const TensorView all = router_experts.view();
+  return all.Rows(layer, layer + 1).Reshape(Shape{all.dim(1), all.dim(2)}).Rows(0, num_tokens);
+}
+
 absl::StatusOr<Workspace> Workspace::Create(const WorkspaceShape& shape, const DecoderSpec& spec, Backend& backend) {
   Workspace workspace;
   const DType activation = backend.activation_dtype();
@@ -24,7 +29,7 @@ absl::StatusOr<Workspace> Workspace::Create(const WorkspaceShape& shape, const D
       {&workspace.qkv, activation, {rows, qkv_width}},
       {&workspace.queries, activation, {rows, query_width}},
       {&workspace.attended, activation, {rows, query_width}},
-      {&workspace.router_experts, DType::kInt32, {rows, top_k}},
+      {&workspace.router_experts, DType::kInt32, {spec.num_layers, rows, top_k}},
       {&workspace.router_weights, DType::kFloat32, {rows, top_k}},
       {&workspace.expert_counts, DType::kInt32, {spec.num_layers, spec.num_experts}},
       {&workspace.output_index, DType::kInt32, {shape.max_output_rows}},

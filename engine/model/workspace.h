@@ -27,12 +27,15 @@ struct Workspace {
   Tensor qkv;             // [max_tokens, (heads + 2 * kv_heads) * head_dim]
   Tensor queries;         // [max_tokens, heads * head_dim]
   Tensor attended;        // [max_tokens, heads * head_dim]
-  Tensor router_experts;  // int32 [max_tokens, top_k]
+  Tensor router_experts;  // int32 [layers, max_tokens, top_k]
   Tensor router_weights;  // float32 [max_tokens, top_k]
   Tensor expert_counts;   // int32 [layers, experts]: tokens of the step that chose each expert
   Tensor output_index;    // int32 [max_output_rows]
   Tensor output_hidden;   // [max_output_rows, hidden]
   Tensor logits;          // float32 [max_output_rows, vocab]
+
+  // int32 [num_tokens, top_k]: what the router of a layer chose.
+  TensorView RouterExperts(int64_t layer, int64_t num_tokens);
 
   static absl::StatusOr<Workspace> Create(const WorkspaceShape& shape, const DecoderSpec& spec, Backend& backend);
 };

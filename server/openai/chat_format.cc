@@ -94,6 +94,7 @@ ordered_json ChatFormat::Delta(const RequestUpdate& update, ChoiceProgress* prog
     if (!progress->begun) choice["prompt_token_ids"] = progress->prompt->ids;
     choice["token_ids"] = TokenIds(update);
   }
+  if (plan_->expert_ids_per_layer > 0) choice["expert_ids"] = ExpertIds(update, plan_->expert_ids_per_layer);
   progress->begun = true;
   return choice;
 }
@@ -136,6 +137,7 @@ ordered_json ChatFormat::Whole(const RequestUpdate& all, ChoiceProgress* progres
     choice["prompt_token_ids"] = progress->prompt->ids;
     choice["token_ids"] = TokenIds(all);
   }
+  if (plan_->expert_ids_per_layer > 0) choice["expert_ids"] = ExpertIds(all, plan_->expert_ids_per_layer);
   return choice;
 }
 

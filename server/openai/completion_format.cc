@@ -21,6 +21,18 @@ ordered_json TokenIds(const RequestUpdate& update) {
   return ids;
 }
 
+ordered_json ExpertIds(const RequestUpdate& update, int64_t per_layer) {
+  ordered_json tokens = ordered_json::array();
+  for (const GeneratedToken& token : update.tokens) {
+    ordered_json layers = ordered_json::array();
+    for (auto begin = token.experts.begin(); begin != token.experts.end(); begin += per_layer) {
+      layers.push_back(std::vector<int16_t>(begin, begin + per_layer));
+    }
+    tokens.push_back(std::move(layers));
+  }
+  return tokens;
+}
+
 bool CompletionFormat::HasDelta(const ChoiceProgress& progress, const RequestUpdate& update) const {
   const bool opens_echo = plan_->echo && !progress.begun && (update.finish.has_value() || update.prompt_logprobs);
   return !update.tokens.empty() || !update.text.empty() || opens_echo;
@@ -60,6 +72,7 @@ ordered_json CompletionFormat::Delta(const RequestUpdate& update, ChoiceProgress
     if (opens) choice["prompt_token_ids"] = progress->prompt->ids;
     choice["token_ids"] = TokenIds(update);
   }
+  if (plan_->expert_ids_per_layer > 0) choice["expert_ids"] = ExpertIds(update, plan_->expert_ids_per_layer);
   return choice;
 }
 

@@ -41,6 +41,7 @@ struct GenerationPlan {
   bool continuous_usage = false;  // the usage so far in every chunk
   bool echo = false;
   bool return_token_ids = false;
+  int64_t expert_ids_per_layer = 0;  // `return_expert_ids`: the experts per token; 0: not asked for
   int32_t num_logprobs = -1;         // as asked: -1 none
   int32_t num_prompt_logprobs = -1;  // `prompt_logprobs`, as asked; echo needs none of it
   bool tokens_as_ids = false;        // log-probabilities name tokens "token_id:17"

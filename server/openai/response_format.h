@@ -43,5 +43,7 @@ class ResponseFormat {
 nlohmann::ordered_json StopReason(const RequestUpdate& last, const GenerationPlan& plan);
 // Ids of the update's tokens.
 nlohmann::ordered_json TokenIds(const RequestUpdate& update);
+// [tokens][layers][per_layer]: whom the routers chose.
+nlohmann::ordered_json ExpertIds(const RequestUpdate& update, int64_t per_layer);
 
 }  // namespace switchyard::openai

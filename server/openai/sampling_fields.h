@@ -13,7 +13,7 @@ namespace switchyard::openai {
 void ReadSampling(FieldReader& fields, const ModelContext& model, GenerationPlan* plan);
 void ReadStops(FieldReader& fields, const ModelContext& model, GenerationPlan* plan);
 void ReadStreaming(FieldReader& fields, GenerationPlan* plan);
-// n, best_of, return_token_ids, return_tokens_as_token_ids, prompt_logprobs. After ReadStreaming.
+// n, best_of, return_token_ids, return_tokens_as_token_ids, return_expert_ids, prompt_logprobs. After ReadStreaming.
 void ReadChoices(FieldReader& fields, const ModelContext& model, GenerationPlan* plan);
 // What the engine has to find for the log-probabilities and candidates that the plan asks for.
 void SetLogProbs(GenerationPlan* plan);
