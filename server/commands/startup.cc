@@ -34,12 +34,12 @@ absl::StatusOr<std::string> Check(const EngineConfig& config) {
   const DecoderSpec& spec = (*checkpoint)->spec();
   std::string summary = absl::StrCat(config.model_dir, ": ", spec.model_type, ", ", spec.num_layers, " layers, ",
                                      spec.num_experts, " experts (top ", spec.experts_per_token, ")");
-  if (absl::Status status = Optional(Tokenizer::Open(config.model_dir), "tokenizer", &summary); !status.ok()) {
-    return status;
+  const absl::StatusOr<std::unique_ptr<Tokenizer>> tokenizer = Tokenizer::Open(config.model_dir);
+  absl::Status status = Optional(tokenizer, "tokenizer", &summary);
+  if (status.ok() && tokenizer.ok()) {
+    status = Optional(ChatTemplate::Open(config.model_dir, **tokenizer), "chat template", &summary);
   }
-  if (absl::Status status = Optional(ChatTemplate::Open(config.model_dir), "chat template", &summary); !status.ok()) {
-    return status;
-  }
+  if (!status.ok()) return status;
   const absl::StatusOr<EnginePlan> plan =
       MakeEnginePlan(config, spec, config.num_local_ranks * config.launch.num_processes);
   if (!plan.ok()) return plan.status();
