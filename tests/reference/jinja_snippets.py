@@ -1,7 +1,7 @@
 """Small templates: one construct each, with the variables of VARIABLES."""
 
 VARIABLES = {
-    "s": "Hello, Wörld 🙂!", "e": "", "n": None, "t": True, "i": 7, "f": 2.5, "words": ["b", "A", "c", "a"],
+    "s": "Hello, W東rld 🙂!", "e": "", "n": None, "t": True, "i": 7, "f": 2.5, "words": ["b", "A", "c", "a"],
     "numbers": [3, 1, 2, 3], "d": {"z": 1, "a": [1, 2.0, None, True], "m": {"k": "v\n\"q\" </x> é"}},
     "people": [{"name": "Ann", "age": 3}, {"name": "Bob", "age": 1, "tag": "x"}, {"name": "cid", "age": 2}],
     "lines": "one\n\n  two\nthree", "spaced": " \t a b  c \n",
@@ -48,7 +48,7 @@ SNIPPETS = [
     "{{ words | sort }}{{ words | sort(reverse=true) }}{{ words | sort(case_sensitive=true) }}{{ people | sort(attribute='age') | map(attribute='name') | list }}{{ words | unique | list }}{{ numbers | unique | list }}",
     "{{ numbers | min }}{{ numbers | max }}{{ numbers | sum }}{{ people | sum(attribute='age') }}{{ numbers | first }}{{ numbers | last }}{{ numbers | reverse | list }}{{ s | reverse }}{{ people | max(attribute='age') }}",
     "{{ people | selectattr('tag') | list }}{{ people | selectattr('age', '>', 1) | map(attribute='name') | join }}{{ people | rejectattr('name', 'equalto', 'Bob') | list | length }}{{ people | selectattr('tag', 'defined') | list | length }}{{ words | map('upper') | list }}{{ numbers | select('odd') | list }}{{ numbers | reject('in', [3]) | list }}{{ people | map(attribute='tag', default='-') | list }}",
-    "{{ d | items | list }}{{ d | dictsort }}{{ {'b': 1, 'A': 2} | dictsort(by='value', reverse=true) }}{{ '5' | int + 1 }}{{ 'x' | int(9) }}{{ '2.7' | int }}{{ 3.9 | int }}{{ '2.5' | float }}{{ 'x' | float }}{{ i | string + 'a' }}{{ '<a href=\"x\">&' | escape }}{{ '<b>' | safe }}",
+    "{{ d | items | map('first') | list }}{{ d | dictsort | map('last') | list }}{{ {'b': 1, 'A': 2} | dictsort(by='value', reverse=true) | map('first') | list }}{{ '5' | int + 1 }}{{ 'x' | int(9) }}{{ '2.7' | int }}{{ 3.9 | int }}{{ '2.5' | float }}{{ 'x' | float }}{{ i | string + 'a' }}{{ '<a href=\"x\">&' | escape }}{{ '<b>' | safe }}",
     "{{ lines | indent }}|{{ lines | indent(2, true) }}|{{ lines | indent(2, blank=true) }}|{{ s | replace('l', 'L') }}|{{ s | replace('l', 'L', 1) }}|{{ 2.5 | round }}{{ 3.14159 | round(2) }}{{ s | list | length }}{{ s | first }}{{ s | last }}",
     "{{ d | tojson }}|{{ d | tojson(indent=2) }}|{{ s | tojson }}|{{ d | tojson(separators=(',', ':')) }}|{{ d | tojson(sort_keys=true) }}|{{ s | tojson(ensure_ascii=true) }}|{{ [] | tojson(indent=2) }}{{ {} | tojson }}{{ 1e100 | tojson }}{{ 'a\\\\b\\x01\\x7f/' | tojson }}",
     # methods

@@ -63,7 +63,9 @@ TEST_F(Tools, GivesToolsToTheTemplateAsTheClientWroteThem) {
 }
 
 TEST_F(Tools, StreamsCallsAsDeltas) {
-  Serve({.output = kCalls, .max_model_len = 1000});
+  ApiConfig config;
+  config.limits.merge_after_updates = 1000;  // a chunk per token
+  Serve({.output = kCalls, .max_model_len = 1000}, config);
   const auto chunks = ChunksOf(HttpClient(server_->port()).Post(kPath, Body(R"(,"stream":true)")));
   std::string content;
   std::vector<json> calls;
