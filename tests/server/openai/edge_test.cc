@@ -6,6 +6,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/access/key_file.h"
+#include "server/openai/errors.h"
 #include "tests/server/openai/api_fixture.h"
 #include "tests/server/tls_files.h"
 

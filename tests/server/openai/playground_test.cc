@@ -3,6 +3,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "server/access/key_file.h"
 #include "tests/server/openai/api_fixture.h"
 
 namespace switchyard::openai {
