@@ -1,11 +1,12 @@
 // Keys with limits, the access log and traces, as clients of the OpenAI API and their operators meet them.
-#include <filesystem>
+#include <map>
 #include <sstream>
 
 #include "absl/strings/match.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "server/access/key_file.h"
+#include "server/openai/errors.h"
 #include "tests/server/openai/api_fixture.h"
 #include "tests/server/tls_files.h"
 
