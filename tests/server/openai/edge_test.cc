@@ -1,5 +1,5 @@
 // Keys with limits, the access log and traces, as clients of the OpenAI API and their operators meet them.
-#include <filesystem>
+#include <map>
 #include <sstream>
 
 #include "absl/strings/match.h"
