@@ -91,13 +91,17 @@ def test_completes_text_and_stops(page):
     page.find_element(By.TAG_NAME, "summary").click()
     most = page.find_element(By.ID, "max_tokens")
     most.clear()
-    most.send_keys("3000")
+    most.send_keys("4000")
     box = page.find_element(By.ID, "input")
     box.send_keys(Keys.CONTROL, Keys.ENTER)
-    wait(page, lambda _: len(page.find_elements(By.CSS_SELECTOR, ".message .token")) > 3)
+
+    def num_tokens(*_):
+        return page.execute_script("return document.querySelectorAll('.message .token').length")
+
+    WebDriverWait(page, harness.PATIENCE, poll_frequency=0.01).until(lambda _: num_tokens() > 3)
     box.send_keys(Keys.ESCAPE)
     wait(page, lambda _: page.find_element(By.ID, "send").is_enabled())
-    assert len(page.find_elements(By.CSS_SELECTOR, ".message .token")) < 3000
+    assert num_tokens() < 4000
 
 
 def test_an_error_is_shown_and_markup_stays_text(page):

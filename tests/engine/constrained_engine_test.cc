@@ -123,6 +123,7 @@ TEST_F(ConstrainedEngine, ARequestWithoutAWayOnFailsAndOthersGoOn) {
 TEST_F(ConstrainedEngine, PreemptionChangesNothing) {
   EngineConfig config = TinyConfig();
   config.max_model_len = 128;
+  config.admission = Admission::kOptimistic;
   config.kv_cache_bytes = int64_t{2} * 128 * 2 * 4 * 2 * 64 * 4;
   const std::unique_ptr<Engine> cramped = StartEngine(config);
   std::vector<GenerationRequest> requests;

@@ -106,6 +106,7 @@ TEST_P(KvDTypeEngineTest, PagesAreWrittenAnewAfterPreemption) {
   config.max_model_len = 128;
   const std::unique_ptr<Engine> roomy = StartEngine(config);
   const int64_t bytes_per_token = int64_t{2} * 4 * 2 * (64 + 4);
+  config.admission = Admission::kOptimistic;
   config.kv_cache_bytes = 2 * 128 * bytes_per_token;  // two sequences of full length per rank
   const std::unique_ptr<Engine> cramped = StartEngine(config);
   std::vector<GenerationRequest> requests;

@@ -133,9 +133,8 @@ TEST_F(ApiEdge, ExportsARequestWithItsPhasesByTheGenAiConventions) {
       {.port = 0},
       [&](const http::Request& request, const http::Waker&) {
         absl::MutexLock lock(&mu);
-        for (const json& span : json::parse(request.body)["resourceSpans"][0]["scopeSpans"][0]["spans"]) {
-          spans.push_back(span);
-        }
+        const json body = json::parse(request.body);
+        for (const json& span : body["resourceSpans"][0]["scopeSpans"][0]["spans"]) spans.push_back(span);
         return std::make_unique<http::ReadyAnswer>(http::Response{});
       },
       HttpErrorBody);
