@@ -18,12 +18,12 @@ struct ByteEdge {
   uint8_t low = 0;
   uint8_t high = 0;  // inclusive
   int32_t target = 0;
-  auto operator<=>(const ByteEdge&) const = default;
+  auto operator<=>(const ByteEdge&) const = default;  // NOLINT(modernize-use-nullptr): not in newer releases
 };
 struct CallEdge {
   int32_t rule = 0;
   int32_t target = 0;  // where it goes on after the rule
-  auto operator<=>(const CallEdge&) const = default;
+  auto operator<=>(const CallEdge&) const = default;  // NOLINT(modernize-use-nullptr): not in newer releases
 };
 
 // Not thread-safe. Past the budget nothing grows any more, and every new state is state 0.

@@ -62,7 +62,7 @@ class MagnitudeBuilder {
     int digit = 0;   // the next one's index, in its part
     bool low_tight = false;
     bool high_tight = false;
-    auto operator<=>(const Place&) const = default;
+    auto operator<=>(const Place&) const = default;  // NOLINT(modernize-use-nullptr): not in newer releases
   };
 
   int32_t StateOf(const Place& place) {

@@ -12,7 +12,7 @@ namespace {
 struct Hash {
   uint64_t a = 0;
   uint64_t b = 0;
-  auto operator<=>(const Hash&) const = default;
+  auto operator<=>(const Hash&) const = default;  // NOLINT(modernize-use-nullptr): not in newer releases
   Hash& operator+=(const Hash& other) {
     a += other.a;
     b += other.b;

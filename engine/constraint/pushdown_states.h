@@ -35,7 +35,7 @@ class ReturnStacks {
 struct Thread {
   int32_t stack = ReturnStacks::kBottom;
   int32_t set = 0;
-  auto operator<=>(const Thread&) const = default;
+  auto operator<=>(const Thread&) const = default;  // NOLINT(modernize-use-nullptr): not in newer releases
 };
 using Threads = std::vector<Thread>;  // ascending, no two with the same stack
 

@@ -21,7 +21,7 @@ struct SchemaTerm {
   enum Skip : uint8_t { kRefs = 1, kAnyOf = 2, kOneOf = 4 };
   const SchemaJson* schema = nullptr;
   uint8_t skip = 0;
-  auto operator<=>(const SchemaTerm&) const = default;
+  auto operator<=>(const SchemaTerm&) const = default;  // NOLINT(modernize-use-nullptr): not in newer releases
 };
 // All of them hold.
 using SchemaTerms = std::vector<SchemaTerm>;

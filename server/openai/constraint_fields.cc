@@ -162,6 +162,11 @@ void ReadConstraints(FieldReader& fields, const ModelContext& model, GenerationP
     }
   }
   ReadStructuredOutputs(fields, model.body, &all);
+  if (!plan->tools.forced.empty()) {
+    absl::StatusOr<ConstraintSpec> calls = ToolCallConstraint(plan->tools.forced, plan->tools.max_calls > 1);
+    if (!calls.ok()) return fields.Fail("tools", absl::StrCat("is refused: ", calls.status().message()));
+    all.push_back({.field = "tools", .spec = *std::move(calls)});
+  }
   if (!fields.ok() || all.empty()) return;
   if (all.size() > 1) {
     return fields.Fail(all[1].field, absl::StrCat("cannot be combined with ", all[0].field, "; send one of them"));

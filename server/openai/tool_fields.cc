@@ -62,6 +62,14 @@ std::string ChosenName(FieldReader& fields, const json& choice) {
   return (*function)["name"].get<std::string>();
 }
 
+// Of a tool that ReadTool took, as JSON.
+ToolFunction FunctionOf(const std::string& tool) {
+  const nlohmann::ordered_json function = nlohmann::ordered_json::parse(tool)["function"];
+  const bool has_parameters = function.contains("parameters") && function["parameters"].is_object();
+  return {.name = function["name"].get<std::string>(),
+          .parameters = has_parameters ? function["parameters"].dump() : ""};
+}
+
 }  // namespace
 
 ToolUse ReadTools(FieldReader& fields, const std::string& body) {
@@ -94,19 +102,20 @@ ToolUse ReadTools(FieldReader& fields, const std::string& body) {
   use.parses_calls = true;
   if (!parallel) use.max_calls = 1;
   if (choice == nullptr || *choice == "auto") return use;
-  const std::string marker(ToolCallParser::kMarker);
-  if (*choice == "required") {
-    use.forced_start = absl::StrCat(marker, " [{\"name\": \"");
-    if (names.size() == 1) absl::StrAppend(&use.forced_start, names[0], "\", \"arguments\": ");
-    return use;
+  if (*choice != "required") {
+    const std::string name = ChosenName(fields, *choice);
+    if (!fields.ok()) return use;
+    const auto chosen = std::find(names.begin(), names.end(), name);
+    if (chosen == names.end()) {
+      fields.Fail("tool_choice", absl::StrCat("names \"", name.substr(0, 80), "\", which is none of tools"));
+      return use;
+    }
+    use.max_calls = 1;
+    use.forced = {FunctionOf(use.tools[static_cast<size_t>(chosen - names.begin())])};
+  } else {
+    for (const std::string& tool : use.tools) use.forced.push_back(FunctionOf(tool));
   }
-  const std::string name = ChosenName(fields, *choice);
-  if (!fields.ok()) return use;
-  if (std::find(names.begin(), names.end(), name) == names.end()) {
-    fields.Fail("tool_choice", absl::StrCat("names \"", name.substr(0, 80), "\", which is none of tools"));
-  }
-  use.max_calls = 1;
-  use.forced_start = absl::StrCat(marker, " [{\"name\": \"", name, "\", \"arguments\": ");
+  use.forced_start = std::string(ToolCallParser::kMarker) + " ";
   return use;
 }
 

@@ -5,14 +5,18 @@
 #include <string>
 #include <vector>
 
+#include "engine/constraint/tool_calls.h"
+
 namespace switchyard::openai {
 
 struct ToolUse {
   std::vector<std::string> tools;  // given to the template; JSON, keys in the client's order
   bool parses_calls = false;       // calls in the answer become `tool_calls`
   size_t max_calls = 128;          // 1: no parallel_tool_calls, or a named function
-  // What the answer is made to begin with, for tool_choice "required" or a named function; empty: it begins freely.
+  // For tool_choice "required" or a named function: what the answer is made to begin with, and the functions of which
+  // it is constrained to call one, or up to max_calls; empty: it is free.
   std::string forced_start;
+  std::vector<ToolFunction> forced;
 };
 
 }  // namespace switchyard::openai

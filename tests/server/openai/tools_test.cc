@@ -16,7 +16,7 @@ class Tools : public ApiTest {
   // A body with the tools "add" and "now", and `more` members.
   static std::string Body(const std::string& more = "") {
     return R"({"messages":[{"role":"user","content":"Hi"}],"tools":[{"type":"function","function":{"name":"add",)"
-           R"("parameters":{"type":"object","properties":{"z":{},"a":{"d":"]}\","}}}}},)"
+           R"("parameters":{"type":"object","properties":{"z":{},"a":{"description":"]}\","}}}}},)"
            R"( {"type":"function","function":{"name":"now"}}])" +
            more + "}";
   }
@@ -56,7 +56,7 @@ TEST_F(Tools, GivesToolsToTheTemplateAsTheClientWroteThem) {
   Serve({.max_model_len = 1000});
   Answer();
   EXPECT_EQ(PromptText(0), R"(tool: {"type":"function","function":{"name":"add","parameters":{"type":"object",)"
-                           R"("properties":{"z":{},"a":{"d":"]}\","}}}}})"
+                           R"("properties":{"z":{},"a":{"description":"]}\","}}}}})"
                            "\n"
                            R"(tool:  {"type":"function","function":{"name":"now"}})"
                            "\nuser: Hi\n");
@@ -119,19 +119,30 @@ TEST_F(Tools, OneCallWithoutParallelOnes) {
   EXPECT_EQ(Answer(R"(,"parallel_tool_calls":false)")["message"]["tool_calls"].size(), 1u);
 }
 
-TEST_F(Tools, ANamedFunctionIsBegunForTheModel) {
-  Serve({.output = R"({"a": 1}}])", .max_model_len = 1000});
+TEST_F(Tools, ANamedFunctionIsBegunForTheModelWhichCanWriteNothingElse) {
+  Serve({.output = R"([{"name": "add", "arguments": {"a": 1}}])", .max_model_len = 1000});
   const json choice = Answer(R"(,"tool_choice":{"type":"function","function":{"name":"add"}})");
-  EXPECT_TRUE(PromptText(0).ends_with(R"([TOOL_CALLS] [{"name": "add", "arguments": )"));
+  EXPECT_TRUE(PromptText(0).ends_with("[TOOL_CALLS] "));
+  EXPECT_NE(engine_->submitted().at(0).rules.grammar, nullptr);
   EXPECT_EQ(choice["message"]["tool_calls"][0]["function"], json({{"name", "add"}, {"arguments", R"({"a": 1})"}}));
   EXPECT_EQ(choice["message"]["content"], nullptr);
   EXPECT_EQ(choice["finish_reason"], "tool_calls");
 }
 
 TEST_F(Tools, RequiredBeginsACallForTheModel) {
-  Serve({.output = R"(now", "arguments": {}}])", .max_model_len = 1000});
+  Serve({.output = R"([{"name": "now", "arguments": {}}])", .max_model_len = 1000});
   const json choice = Answer(R"(,"tool_choice":"required")");
   EXPECT_EQ(choice["message"]["tool_calls"][0]["function"]["name"], "now");
+  EXPECT_NE(engine_->submitted().at(0).rules.grammar, nullptr);
+}
+
+TEST_F(Tools, SchemasThatCannotBeFollowedAreRefusedWhereACallIsForced) {
+  Serve({.max_model_len = 1000});
+  const std::string body = R"({"messages":[{"role":"user","content":"Hi"}],"tool_choice":"required","tools":[)"
+                           R"({"type":"function","function":{"name":"f","parameters":{"type":"object","not":{}}}}]})";
+  const json error = ErrorOf(HttpClient(server_->port()).Post(kPath, body), 400);
+  EXPECT_EQ(error["param"], "tools");
+  EXPECT_NE(error["message"].get<std::string>().find("not"), std::string::npos);
 }
 
 TEST_F(Tools, FaultsNameTheField) {
