@@ -1,12 +1,17 @@
 #include "engine/startup.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <span>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "engine/checkpoint/manifest.h"
 #include "engine/host_memory_info.h"
 #include "engine/memory_fit.h"
 #include "kernels/device_info.h"
@@ -58,6 +63,20 @@ absl::Status CheckPinnedMemory(const EnginePlan& plan, const Checkpoint& checkpo
       absl::StrFormat("--offload-experts: the experts of this process's GPUs take %.2f GiB of pinned host memory; this "
                       "host has %.2f GiB: quantise them (--quantize nf4), or take a host with more memory",
                       static_cast<double>(need) / (1 << 30), static_cast<double>(*available) / (1 << 30)));
+}
+
+// Of config.json, whose constants (of RoPE, of norms) shapes do not show.
+std::string ConfigDigest(const std::string& model_dir) {
+  const std::filesystem::path path(model_dir);
+  std::ifstream file(std::filesystem::is_directory(path) ? path / "config.json" : path, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return Sha256Of(std::as_bytes(std::span(text))).substr(0, 16);
+}
+
+std::vector<std::pair<std::string, std::string>> FactsOf(const EngineConfig& config, const Checkpoint& checkpoint) {
+  std::vector<std::pair<std::string, std::string>> facts = JobFacts(config, checkpoint.spec());
+  facts.emplace_back("config.json (SHA-256)", ConfigDigest(config.model_dir));
+  return facts;
 }
 
 absl::StatusOr<EnginePlan> FitToDevices(EnginePlan plan, const Checkpoint& checkpoint, const LocalRanks& ranks) {
@@ -125,7 +144,7 @@ absl::StatusOr<Startup> PrepareRanks(const EngineConfig& requested, const Startu
                                                    .collective_timeout = config.collective_timeout,
                                                    .process_timeout = config.rank_timeout,
                                                    .meanwhile = std::move(meanwhile),
-                                                   .job = JobFacts(config, spec)});
+                                                   .job = FactsOf(config, **checkpoint)});
   if (!ranks.ok()) return ranks.status();
   std::unique_ptr<Heartbeat> heart = StartHeartbeat(*ranks, config.rank_timeout);
   absl::StatusOr<EnginePlan> plan = MakeEnginePlan(config, spec, ranks->world_size);

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+import time
 import urllib.parse
 
 import httpx
@@ -51,13 +52,22 @@ class Bystander(threading.Thread):
     def ask_all(self):
         for prompt, expected in zip(PROMPTS, self.expected):
             try:
-                reply = complete(self.server, prompt)
+                reply = self.complete_patiently(prompt)
                 text = reply.json()["choices"][0]["text"] if reply.status_code == 200 else reply.text
             except (httpx.TransportError, ValueError, KeyError) as error:
                 text = repr(error)
             self.num_requests += 1
             if text != expected:
                 self.wrong.append(f"{prompt!r}: {text!r} instead of {expected!r}")
+
+    def complete_patiently(self, prompt):
+        """Comes again when it is told to: a full queue is no fault of the answer."""
+        end = time.monotonic() + harness.PATIENCE
+        while True:
+            reply = complete(self.server, prompt)
+            if reply.status_code != 429 or time.monotonic() > end:
+                return reply
+            time.sleep(min(1, int(reply.headers["retry-after"])))
 
     def finish(self):
         self.ended.set()

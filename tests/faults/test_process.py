@@ -91,7 +91,7 @@ def test_ranks_of_another_model_are_refused_by_name(tmp_path):
         follower = harness.run("serve", "--model", other, environment=harness.launcher_environment(1, 2, port))
         assert follower.returncode != 0
         assert leader.wait() != 0
-        assert "differ" in leader.log() or "differ" in follower.stderr or "mismatch" in leader.log() + follower.stderr
+        assert "config.json" in leader.log() and "config.json" in follower.stderr
 
 
 def poisoned_model(directory, token):
@@ -115,14 +115,14 @@ def poisoned_model(directory, token):
 def test_nan_fails_the_one_request_that_it_belongs_to(tmp_path, flags):
     token = 1234
     model = poisoned_model(tmp_path / "model", token)
-    with harness.Server(tmp_path, "--ranks", "2", *flags, model=model) as server:
+    with harness.Server(tmp_path, "--ranks", "2", "--served-model-name", harness.NAME, *flags, model=model) as server:
         healthy = [5, 6, 7, 8, 9, 10]
         expected = faults.complete(server, healthy, max_tokens=24).json()["choices"][0]["text"]
         with concurrent.futures.ThreadPoolExecutor(12) as pool:
             good = [pool.submit(faults.complete, server, healthy, max_tokens=24) for _ in range(8)]
             bad = [pool.submit(faults.complete, server, [5, token, 7], max_tokens=24) for _ in range(4)]
         for reply in bad:
-            assert reply.result().status_code == 500 and "NaN" in reply.result().json()["error"]["message"]
+            assert reply.result().status_code == 500 and "not numbers" in reply.result().json()["error"]["message"]
         for reply in good:
             assert reply.result().status_code == 200 and reply.result().json()["choices"][0]["text"] == expected
         assert server.metric("switchyard:kv_pages_used") == 0
@@ -145,7 +145,7 @@ def test_a_full_disk_ends_quantize_with_its_name(tmp_path):
     with small_disk(tmp_path / "disk", "1m") as disk:
         done = harness.run("quantize", "--model", harness.MODEL, "--out", disk / "out", "--format", "nf4")
         assert done.returncode != 0
-        assert str(disk) in done.stderr and "space" in done.stderr.lower()
+        assert str(disk) in done.stderr and "GB left" in done.stderr
 
 
 def test_a_full_disk_under_the_access_log_does_not_stop_the_service(tmp_path):
