@@ -14,8 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);
   const size_t end = input.find('\0');
   const absl::StatusOr<Template> parsed = Template::Parse(input.substr(0, end));
-  const absl::StatusOr<Value> messages =
-      end == std::string_view::npos ? Value() : ParseJson(input.substr(end + 1));
+  const absl::StatusOr<Value> messages = end == std::string_view::npos ? Value() : ParseJson(input.substr(end + 1));
   if (!parsed.ok() || !messages.ok()) return 0;
   const absl::StatusOr<std::string> text = parsed->Render(
       {{"messages", *messages}, {"bos_token", Value(std::string("<s>"))}, {"add_generation_prompt", Value(true)}},
