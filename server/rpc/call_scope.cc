@@ -10,7 +10,7 @@
 namespace switchyard {
 namespace {
 
-absl::string_view ViewOf(grpc::string_ref text) { return absl::string_view(text.data(), text.size()); }
+absl::string_view ViewOf(const grpc::string_ref& text) { return absl::string_view(text.data(), text.size()); }
 
 absl::string_view MetadataOf(const grpc::CallbackServerContext& context, const char* name) {
   const auto found = context.client_metadata().find(name);
