@@ -51,6 +51,13 @@ class Reader {
     static_assert(std::is_trivially_copyable_v<T>);
     if (Has(1, sizeof(T))) Bytes(&value, sizeof(T));
   }
+  // Refuses bytes that are no bool.
+  void Field(bool& value) {
+    uint8_t byte = 0;
+    Field(byte);
+    ok_ = ok_ && byte <= 1;
+    value = byte == 1;
+  }
   template <typename T>
   void Field(std::vector<T>& values) {
     uint64_t count = 0;

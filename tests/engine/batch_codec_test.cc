@@ -69,7 +69,7 @@ Batch RandomBatch(uint32_t seed) {
     return BatchSequence{random.Int(), random.Int(), random.Int(), random.Int(), random.Int(), random.Int()};
   });
   batch.pages = random.List(20, [&] { return random.Int(); });
-  batch.samples = random.List(6, [&] { return SampleRequest{random.Int(), RandomRow(random)}; });
+  batch.samples = random.List(6, [&] { return SampleRequest{random.Int(), RandomRow(random), random.Size(1) == 0}; });
   batch.scores = random.List(6, [&] { return ScoreRequest{random.Int(), {random.Int(), random.Int()}}; });
   return batch;
 }
@@ -79,7 +79,9 @@ StepOutput RandomOutput(uint32_t seed) {
   const auto top = [&] { return random.List(4, [&] { return TokenLogProb{random.Int(), random.Float()}; }); };
   StepOutput output;
   output.samples = random.List(6, [&] {
-    return StepOutput::Sampled{random.Int(), {random.Int(), random.Float(), top()}};
+    return StepOutput::Sampled{random.Int(), {random.Int(), random.Float(), top()}, random.List(4, [&] {
+                                 return static_cast<int16_t>(random.Int());
+                               })};
   });
   output.scores = random.List(6, [&] {
     return StepOutput::Scored{random.Int(), {random.Float(), random.Int(), top()}};
@@ -123,6 +125,7 @@ TEST(BatchCodec, ReturnsEveryFieldOfABatch) {
       const SamplingRow& row = batch.samples[i].row;
       const SamplingRow& copy = decoded->samples[i].row;
       EXPECT_EQ(decoded->samples[i].token, batch.samples[i].token);
+      EXPECT_EQ(decoded->samples[i].with_experts, batch.samples[i].with_experts);
       EXPECT_TRUE(SameBits(copy.temperature, row.temperature));
       EXPECT_EQ(copy.top_k, row.top_k);
       EXPECT_TRUE(SameBits(copy.top_p, row.top_p));
@@ -150,6 +153,7 @@ TEST(BatchCodec, ReturnsEveryFieldOfAStepOutput) {
     for (size_t i = 0; i < output.samples.size(); ++i) {
       EXPECT_EQ(decoded->samples[i].index, output.samples[i].index);
       EXPECT_EQ(decoded->samples[i].token.id, output.samples[i].token.id);
+      EXPECT_EQ(decoded->samples[i].experts, output.samples[i].experts);
       EXPECT_TRUE(SameBits(decoded->samples[i].token.logprob, output.samples[i].token.logprob));
       EXPECT_TRUE(SameBits(decoded->samples[i].token.top, output.samples[i].token.top));
     }

@@ -87,6 +87,37 @@ TEST(Engine, PreemptionChangesNoOutput) {
   EXPECT_EQ(cramped->Stats().kv_pages_used, 0);
 }
 
+TEST(Engine, TellsTheExpertsOfEveryTokenOnRequestWhereverTheyAre) {
+  std::vector<std::vector<int16_t>> expected;
+  for (const int ranks : {1, 2}) {
+    for (const AttentionParallelism attention :
+         {AttentionParallelism::kReplicated, AttentionParallelism::kTensorParallel}) {
+      EngineConfig config = TinyConfig();
+      config.num_local_ranks = ranks;
+      config.attention = attention;
+      const std::unique_ptr<Engine> engine = StartEngine(config);
+      GenerationRequest request = TextRequest(*engine, "asks", "In the beginning", 12);
+      request.return_experts = true;
+      const std::vector<Completion> got =
+          RunTogether(*engine, {TextRequest(*engine, "first", "And it came to pass", 12), request,
+                                TextRequest(*engine, "last", "To be, or not", 12)});
+      EXPECT_TRUE(got[0].tokens.front().experts.empty());
+      const DecoderSpec& spec = engine->model_info().spec;
+      std::vector<std::vector<int16_t>> experts;
+      for (const GeneratedToken& token : got[1].tokens) {
+        ASSERT_EQ(token.experts.size(), static_cast<size_t>(spec.num_layers * spec.experts_per_token));
+        for (size_t i = 0; i + 1 < token.experts.size(); i += 2) {
+          EXPECT_NE(token.experts[i], token.experts[i + 1]);
+          EXPECT_TRUE(token.experts[i] >= 0 && token.experts[i] < spec.num_experts);
+        }
+        experts.push_back(token.experts);
+      }
+      if (expected.empty()) expected = experts;
+      EXPECT_EQ(experts, expected);
+    }
+  }
+}
+
 TEST(Engine, StopStringEndsTheTextBeforeIt) {
   const std::unique_ptr<Engine> engine = StartEngine(TinyConfig());
   const Completion free_running = RunAlone(*engine, TextRequest(*engine, "free", "In the beginning God", 30));
