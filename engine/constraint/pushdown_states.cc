@@ -12,8 +12,7 @@ int32_t ReturnStacks::Push(Entry entry) {
   return place->second;
 }
 
-int32_t PushdownStates::SetOf(std::vector<int32_t> states) {
-  if (states.empty()) return -1;
+int32_t PushdownStates::Intern(std::vector<int32_t> states, std::vector<int32_t>* unlinked) {
   std::sort(states.begin(), states.end());
   states.erase(std::unique(states.begin(), states.end()), states.end());
   const auto found = set_index_.find(states);
@@ -21,12 +20,10 @@ int32_t PushdownStates::SetOf(std::vector<int32_t> states) {
 
   Set set = {.states = states};
   std::vector<int32_t> signatures;
-  std::map<int32_t, std::vector<int32_t>> returns;  // by rule
   for (const int32_t id : states) {
     const State& state = states_[static_cast<size_t>(id)];
     set.is_final = set.is_final || state.is_final;
     signatures.push_back(state.signature);
-    for (const CallEdge& call : state.calls) returns[call.rule].push_back(call.target);
   }
   std::sort(signatures.begin(), signatures.end());
   signatures.erase(std::unique(signatures.begin(), signatures.end()), signatures.end());
@@ -35,13 +32,29 @@ int32_t PushdownStates::SetOf(std::vector<int32_t> states) {
   const auto id = static_cast<int32_t>(sets_.size());
   sets_.push_back(std::move(set));
   set_index_.emplace(std::move(states), id);
-  // Only now: the sets below may lead back to this one.
-  std::vector<Call> calls;
-  for (auto& [rule, targets] : returns) {
-    const int32_t start_set = SetOf({rule_starts_[static_cast<size_t>(rule)]});
-    calls.push_back({start_set, SetOf(std::move(targets))});
+  unlinked->push_back(id);
+  return id;
+}
+
+int32_t PushdownStates::SetOf(std::vector<int32_t> states) {
+  if (states.empty()) return -1;
+  // A loop and no recursion: a schema's maxLength may ask for a chain of many thousand sets.
+  std::vector<int32_t> unlinked;
+  const int32_t id = Intern(std::move(states), &unlinked);
+  while (!unlinked.empty()) {
+    const auto set = static_cast<size_t>(unlinked.back());
+    unlinked.pop_back();
+    std::map<int32_t, std::vector<int32_t>> returns;  // by rule
+    for (const int32_t state : sets_[set].states) {
+      for (const CallEdge& call : states_[static_cast<size_t>(state)].calls) returns[call.rule].push_back(call.target);
+    }
+    std::vector<Call> calls;
+    for (auto& [rule, targets] : returns) {
+      const int32_t start_set = Intern({rule_starts_[static_cast<size_t>(rule)]}, &unlinked);
+      calls.push_back({start_set, Intern(std::move(targets), &unlinked)});
+    }
+    sets_[set].calls = std::move(calls);
   }
-  sets_[static_cast<size_t>(id)].calls = std::move(calls);
   return id;
 }
 

@@ -80,8 +80,10 @@ class PushdownStates {
   };
 
   PushdownStates() = default;
-  // `states` is put in order; -1 for none.
+  // The set of `states`, in any order, with its calls and all sets that these lead to; -1 for none.
   int32_t SetOf(std::vector<int32_t> states);
+  // The number of a set; a new one is added to `unlinked`: its calls are missing.
+  int32_t Intern(std::vector<int32_t> states, std::vector<int32_t>* unlinked);
   // Adds what the threads reach without a byte: called rules, and returns. True: the bottom was reached.
   bool Close(Threads* threads, ReturnStacks* stacks);
   std::vector<int32_t> Step(int32_t set, uint8_t byte) const;

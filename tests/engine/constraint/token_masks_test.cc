@@ -92,6 +92,16 @@ TEST(TokenMasks, LongStringsShareTheMasksOfTheirPositions) {
   }
 }
 
+TEST(TokenMasks, AVeryLongStringNeedsNoDeepStack) {
+  const PieceTokenizer tokenizer(Pieces());
+  ConstraintCompiler compiler(&tokenizer, tokenizer.vocab_size());
+  const auto grammar = compiler.Compile(SchemaSpec(R"({"type":"string","maxLength":60000})"));
+  ASSERT_TRUE(grammar.ok()) << grammar.status();
+  GrammarMatcher matcher(*grammar);
+  ASSERT_TRUE(matcher.Accept(PieceTokenizer::ByteId('"')).ok());
+  EXPECT_TRUE(matcher.Allowed().ok());
+}
+
 TEST(TokenMasks, AmbiguityWithoutBoundIsAnErrorAndNoHang) {
   const PieceTokenizer tokenizer(Pieces());
   ConstraintCompiler compiler(&tokenizer, tokenizer.vocab_size());
