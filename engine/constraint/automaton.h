@@ -22,7 +22,7 @@ struct ByteEdge {
 };
 struct CallEdge {
   int32_t rule = 0;
-  int32_t target = 0;  // where it goes on after the rule
+  int32_t target = 0;                                 // where it goes on after the rule
   auto operator<=>(const CallEdge&) const = default;  // NOLINT(modernize-use-nullptr): not in newer releases
 };
 

@@ -38,7 +38,7 @@ class TokenMasks {
   };
   struct Key {
     int32_t set_class = 0;
-    int32_t nodes = 0;  // in node_lists_
+    int32_t nodes = 0;                             // in node_lists_
     auto operator<=>(const Key&) const = default;  // NOLINT(modernize-use-nullptr): not in newer releases
   };
 

@@ -54,7 +54,8 @@ __device__ __forceinline__ int LoadChunk(const SamplingView& view, const BlockRo
   return size;
 }
 
-// The mask of a row that has one, on a loaded chunk: NaN and +infinity stay, since they spoil the row wherever they are.
+// The mask of a row that has one, on a loaded chunk: NaN and +infinity stay, since they spoil the row wherever they
+// are.
 __device__ __forceinline__ void MaskChunk(const SamplingView& view, const BlockRow& row, int chunk, float* values) {
   constexpr float kInfinity = __builtin_huge_valf();
   static_assert(kChunkTokens % 32 == 0, "a chunk has words of its own");

@@ -67,7 +67,8 @@ Value Context::List(std::vector<Value> items) {
 
 Value Context::Dict(std::vector<std::pair<std::string, Value>> entries) {
   int64_t bytes = sizeof(jinja::Dict);
-  for (const auto& [key, value] : entries) bytes += static_cast<int64_t>(key.size() + sizeof(std::string) + sizeof(Value));
+  for (const auto& [key, value] : entries)
+    bytes += static_cast<int64_t>(key.size() + sizeof(std::string) + sizeof(Value));
   if (!Allocate(bytes)) return Value();
   if (!std::all_of(entries.begin(), entries.end(), [](const auto& entry) { return IsStorable(entry.second); })) {
     return Fail("a dictionary cannot hold a namespace or a macro");
