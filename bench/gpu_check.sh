@@ -247,7 +247,8 @@ model_config() {  # LAYERS
 }
 
 section_model() {
-  local layers gpus model flags name status
+  local layers gpus model flags name status format
+  local -a quantised=(--device cuda --load-format dummy --config "$(model_config 32)")
   local -a lists=("0")
   ((num_gpus < 2)) || lists+=("0,1")
   for gpus in "${lists[@]}"; do
@@ -266,6 +267,12 @@ section_model() {
       "$bin/decode_bench" "${model[@]}" "${flags[@]}" --batches 1,64 --no-cuda-graphs
     run_bench "prefill, $layers of 32 layers, GPU $gpus" \
       "$bin/prefill_bench" "${model[@]}" --lengths 512,4096,16384 --max-batch-tokens 4096
+    for format in nf4 int4 int8; do
+      run_bench "decode, $format, GPU $gpus" "$bin/decode_bench" "${quantised[@]}" --gpus "$gpus" --quantize "$format" \
+        "${flags[@]}" --batches 1,8,64
+      run_bench "prefill, $format, GPU $gpus" "$bin/prefill_bench" "${quantised[@]}" --gpus "$gpus" --quantize "$format" \
+        --lengths 512,4096 --max-batch-tokens 4096
+    done
   done
 }
 
