@@ -102,6 +102,9 @@ std::vector<int> ModelBenchOptions::RanksToMeasure() const {
 }
 
 ModelBenchOptions ParseModelBenchOptions(int argc, char** argv) {
+  // For ranks that share a GPU, as in server/main.cc; read when CUDA and NCCL start.
+  setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", /*overwrite=*/0);
+  setenv("CUDA_MODULE_LOADING", "EAGER", /*overwrite=*/0);
   ModelBenchOptions options;
   bool no_cuda_graphs = false;
   CLI::App app("Measures the engine beside the limits of this machine, measured in the same run.");

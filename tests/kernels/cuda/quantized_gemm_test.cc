@@ -1,3 +1,5 @@
+#include "kernels/cuda/quantized_gemm.h"
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -7,7 +9,6 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "kernels/cuda/quantized_gemm.h"
 #include "tests/kernels/cuda/device_vector.h"
 #include "tests/kernels/cuda/half_values.h"
 #include "tests/kernels/cuda/quantized_problem.h"
@@ -24,11 +25,13 @@ struct Case {
   bool has_weights = false;
   bool has_places = false;
   bool has_float_y = false;
+  int num_multiprocessors = 1;  // few: blocks stay for many items
 };
 
 // Inputs of one call, on the host. More entries than there are pairs of local experts: the last three of no expert.
 struct Problem {
   Case sizes;
+  QuantizedForm form = QuantizedForm::kTiled;
   DType dtype = DType::kBFloat16;
   int64_t num_entries = 0;
   std::vector<QuantizedTensor> matrices = {};
@@ -39,9 +42,9 @@ struct Problem {
   std::vector<int32_t> offsets = {};
 };
 
-Problem MakeProblem(const Case& sizes, DType dtype, const Quantization& quantization) {
+Problem MakeProblem(const Case& sizes, QuantizedForm form, DType dtype, const Quantization& quantization) {
   std::mt19937 random(static_cast<uint32_t>(sizes.columns * 1000 + sizes.out_features));
-  Problem problem{.sizes = sizes, .dtype = dtype};
+  Problem problem{.sizes = sizes, .form = form, .dtype = dtype};
   problem.offsets.push_back(0);
   for (const int64_t count : sizes.counts) {
     problem.offsets.push_back(problem.offsets.back() + static_cast<int32_t>(count));
@@ -73,20 +76,25 @@ std::vector<double> RunOnDevice(const Problem& problem) {
   ExpertPermutation permutation{.num_pairs = num_pairs, .num_experts = num_experts};
   std::vector<int32_t> tile_begin = {0};
   std::vector<int32_t> tile_expert;
+  std::vector<int32_t> active_expert;
   for (int64_t e = 0; e < num_experts; ++e) {
+    if (sizes.counts[static_cast<size_t>(e)] > 0) active_expert.push_back(static_cast<int32_t>(e));
     const int64_t tiles = (sizes.counts[static_cast<size_t>(e)] + kExpertTileRows - 1) / kExpertTileRows;
     tile_expert.insert(tile_expert.end(), static_cast<size_t>(tiles), static_cast<int32_t>(e));
     tile_begin.push_back(static_cast<int32_t>(tile_expert.size()));
   }
   CHECK(static_cast<int64_t>(tile_expert.size()) <= permutation.max_tiles());
   tile_expert.resize(static_cast<size_t>(permutation.max_tiles()), -1);
+  active_expert.resize(static_cast<size_t>(permutation.max_active_experts()), -1);
   const DeviceVector<int32_t> offsets(problem.offsets);
   const DeviceVector<int32_t> tile_begins(tile_begin);
   const DeviceVector<int32_t> tile_experts(tile_expert);
+  const DeviceVector<int32_t> active_experts(active_expert);
   if (sizes.is_grouped) {
     permutation.offsets = offsets.data();
     permutation.tile_begin = tile_begins.data();
     permutation.tile_expert = tile_experts.data();
+    permutation.active_experts = active_experts.data();
   }
   const DeviceVector<uint8_t> memory = UploadQuantized(problem.matrices);
   const DeviceVector<uint16_t> x(problem.x);
@@ -96,18 +104,23 @@ std::vector<double> RunOnDevice(const Problem& problem) {
   const auto y_size = static_cast<size_t>(num_pairs * sizes.out_features);
   const DeviceVector<uint16_t> half_y(sizes.has_float_y ? 0 : y_size);
   const DeviceVector<float> float_y(sizes.has_float_y ? y_size : 0);
-  LaunchQuantizedGemmTiled({.dtype = problem.dtype,
-                            .y_dtype = sizes.has_float_y ? DType::kFloat32 : problem.dtype,
-                            .is_gate_up = sizes.is_gate_up,
-                            .weights = ViewOf(problem.matrices, memory),
-                            .x = x.data(),
-                            .x_row = sizes.is_grouped ? x_row.data() : nullptr,
-                            .weight = sizes.has_weights ? weights.data() : nullptr,
-                            .y = sizes.has_float_y ? static_cast<void*>(float_y.data()) : half_y.data(),
-                            .y_place = sizes.has_places ? places.data() : nullptr,
-                            .y_place_stride = sizes.out_features,
-                            .permutation = permutation},
-                           TestStream());
+  const QuantizedGemmArgs args = {.dtype = problem.dtype,
+                                  .y_dtype = sizes.has_float_y ? DType::kFloat32 : problem.dtype,
+                                  .is_gate_up = sizes.is_gate_up,
+                                  .weights = ViewOf(problem.matrices, memory),
+                                  .x = x.data(),
+                                  .x_row = sizes.is_grouped ? x_row.data() : nullptr,
+                                  .weight = sizes.has_weights ? weights.data() : nullptr,
+                                  .y = sizes.has_float_y ? static_cast<void*>(float_y.data()) : half_y.data(),
+                                  .y_place = sizes.has_places ? places.data() : nullptr,
+                                  .y_place_stride = sizes.out_features,
+                                  .permutation = permutation,
+                                  .num_multiprocessors = sizes.num_multiprocessors};
+  if (problem.form == QuantizedForm::kTiled) {
+    LaunchQuantizedGemmTiled(args, TestStream());
+  } else {
+    LaunchQuantizedGemmStreaming(args, TestStream());
+  }
   std::vector<double> y;
   for (const uint16_t value : half_y.ToHost()) y.push_back(FloatFromHalf(problem.dtype, value));
   for (const float value : float_y.ToHost()) y.push_back(value);
@@ -183,88 +196,111 @@ void ExpectRight(const Problem& problem) {
   }
 }
 
-using Parameters = std::tuple<DType, NamedQuantization>;
+using Parameters = std::tuple<QuantizedForm, DType, NamedQuantization>;
 
-class QuantizedGemmTiledTest : public testing::TestWithParam<Parameters> {
+std::string NameOf(QuantizedForm form) { return form == QuantizedForm::kTiled ? "Tiled" : "Streaming"; }
+
+class QuantizedGemmTest : public testing::TestWithParam<Parameters> {
  protected:
-  void ExpectRightFor(const Case& sizes) { ExpectRight(MakeProblem(sizes, std::get<0>(GetParam()), quantization())); }
-  Quantization quantization() const { return std::get<1>(GetParam()).quantization; }
+  void ExpectRightFor(const Case& sizes) {
+    ExpectRight(MakeProblem(sizes, std::get<0>(GetParam()), std::get<1>(GetParam()), quantization()));
+  }
+  Quantization quantization() const { return std::get<2>(GetParam()).quantization; }
   // Of columns that rows of the format may have any multiple of.
   int64_t column_step() const { return quantization().format == WeightFormat::kNf4 ? 64 : 8; }
 };
 
-INSTANTIATE_TEST_SUITE_P(All, QuantizedGemmTiledTest,
-                         testing::Combine(testing::Values(DType::kBFloat16, DType::kFloat16),
+INSTANTIATE_TEST_SUITE_P(All, QuantizedGemmTest,
+                         testing::Combine(testing::Values(QuantizedForm::kStreaming, QuantizedForm::kTiled),
+                                          testing::Values(DType::kBFloat16, DType::kFloat16),
                                           testing::ValuesIn(AllQuantizations())),
                          [](const testing::TestParamInfo<Parameters>& info) {
-                           return std::string(Name(std::get<0>(info.param))) + std::get<1>(info.param).name;
+                           return NameOf(std::get<0>(info.param)) + Name(std::get<1>(info.param)) +
+                                  std::get<2>(info.param).name;
                          });
 
-TEST_P(QuantizedGemmTiledTest, MultipliesRaggedExpertsAndSkipsEmptyOnes) {
+TEST_P(QuantizedGemmTest, MultipliesRaggedExpertsAndSkipsEmptyOnes) {
   ExpectRightFor({.counts = {17, 0, 1, 40, 0}, .out_features = 72, .columns = 192, .has_weights = true});
   ExpectRightFor({.counts = {0, 17, 1, 40}, .out_features = 72, .columns = 192, .is_gate_up = true});
 }
 
 // Tiles that are full, or all but, and the rest of one.
-TEST_P(QuantizedGemmTiledTest, MultipliesFullTiles) {
+TEST_P(QuantizedGemmTest, MultipliesFullTiles) {
   ExpectRightFor({.counts = {135}, .out_features = 136, .columns = 64 * 7, .is_grouped = false});
   ExpectRightFor({.counts = {113, 112}, .out_features = 24, .columns = 128, .is_gate_up = true});
 }
 
-// Longer than both rings, and with more than one nested scale in a row.
-TEST_P(QuantizedGemmTiledTest, SumsOverManySteps) {
+// Longer than both rings and some panels of scales, and with more than one nested scale in a row.
+TEST_P(QuantizedGemmTest, SumsOverManySteps) {
   ExpectRightFor({.counts = {18}, .out_features = 16, .columns = 64 * 9, .is_grouped = false});
   ExpectRightFor({.counts = {3, 2}, .out_features = 16, .columns = 64 * 24, .is_gate_up = true});
+  ExpectRightFor({.counts = {2}, .out_features = 8, .columns = 128 * 67, .is_grouped = false});
+  ExpectRightFor({.counts = {9}, .out_features = 8, .columns = 128 * 67});
 }
 
 // Rows end anywhere in a step, a block and a group.
-TEST_P(QuantizedGemmTiledTest, TakesAnyNumberOfColumns) {
+TEST_P(QuantizedGemmTest, TakesAnyNumberOfColumns) {
   for (const int64_t steps : {1, 9, 17, 23, 25}) {
     ExpectRightFor({.counts = {2}, .out_features = 16, .columns = column_step() * steps, .is_grouped = false});
   }
 }
 
-TEST_P(QuantizedGemmTiledTest, TakesAnyNumberOfFeatures) {
+// Few and many entries of an expert, with blocks for few and for many of the rows: every shape of the streaming form.
+TEST_P(QuantizedGemmTest, TakesAnyNumberOfEntries) {
+  for (const int64_t count : {1, 4, 5, 9, 33}) {
+    ExpectRightFor({.counts = {count, 1}, .out_features = 264, .columns = 320});
+    ExpectRightFor({.counts = {2, count}, .out_features = 136, .columns = 192, .is_gate_up = true});
+    ExpectRightFor(
+        {.counts = {count}, .out_features = 40, .columns = 192, .is_grouped = false, .num_multiprocessors = 8});
+  }
+}
+
+TEST_P(QuantizedGemmTest, TakesAnyNumberOfFeatures) {
   for (const int64_t features : {1, 33, 67, 129}) {
     ExpectRightFor({.counts = {2}, .out_features = features, .columns = 64, .is_grouped = false});
   }
   ExpectRightFor({.counts = {2, 3}, .out_features = 65, .columns = 64, .is_gate_up = true});
 }
 
-class QuantizedGemmTiledOutputTest : public HalfTest {
+class QuantizedGemmOutputTest : public testing::TestWithParam<std::tuple<QuantizedForm, DType>> {
  protected:
+  static Problem MakeInt4Problem(const Case& sizes) {
+    return MakeProblem(sizes, std::get<0>(GetParam()), std::get<1>(GetParam()), Int4());
+  }
   static Quantization Int4() { return {.format = WeightFormat::kInt4, .group_size = 128, .has_zeros = true}; }
 };
-INSTANTIATE_TEST_SUITE_P(All, QuantizedGemmTiledOutputTest, HalfTypes(), HalfTypeName);
+INSTANTIATE_TEST_SUITE_P(All, QuantizedGemmOutputTest,
+                         testing::Combine(testing::Values(QuantizedForm::kStreaming, QuantizedForm::kTiled),
+                                          testing::Values(DType::kBFloat16, DType::kFloat16)),
+                         [](const auto& info) {
+                           return NameOf(std::get<0>(info.param)) + Name(std::get<1>(info.param));
+                         });
 
-TEST_P(QuantizedGemmTiledOutputTest, WritesFloat32) {
+TEST_P(QuantizedGemmOutputTest, WritesFloat32) {
   for (const int64_t features : {72, 67}) {
-    ExpectRight(MakeProblem({.counts = {19, 4}, .out_features = features, .columns = 72, .has_float_y = true},
-                            GetParam(), Int4()));
+    ExpectRight(MakeInt4Problem({.counts = {19, 4}, .out_features = features, .columns = 72, .has_float_y = true}));
   }
 }
 
-TEST_P(QuantizedGemmTiledOutputTest, WritesFeaturesToThePlacesOfEachExpert) {
+TEST_P(QuantizedGemmOutputTest, WritesFeaturesToThePlacesOfEachExpert) {
   for (const bool is_gate_up : {false, true}) {
-    ExpectRight(MakeProblem({.counts = {3, 0, 18},
-                             .out_features = 72,
-                             .columns = 72,
-                             .is_gate_up = is_gate_up,
-                             .has_weights = true,
-                             .has_places = true},
-                            GetParam(), Int4()));
+    ExpectRight(MakeInt4Problem({.counts = {3, 0, 18},
+                                 .out_features = 72,
+                                 .columns = 72,
+                                 .is_gate_up = is_gate_up,
+                                 .has_weights = true,
+                                 .has_places = true}));
   }
 }
 
 // More tiles of one expert than are ordered as one group.
-TEST_P(QuantizedGemmTiledOutputTest, TakesManyTilesOfOneExpert) {
-  ExpectRight(MakeProblem({.counts = {5, 2200}, .out_features = 136, .columns = 8}, GetParam(), Int4()));
-  ExpectRight(
-      MakeProblem({.counts = {2200}, .out_features = 136, .columns = 8, .is_grouped = false}, GetParam(), Int4()));
+TEST_P(QuantizedGemmOutputTest, TakesManyTilesOfOneExpert) {
+  ExpectRight(MakeInt4Problem({.counts = {5, 2200}, .out_features = 136, .columns = 8}));
+  ExpectRight(MakeInt4Problem({.counts = {2200}, .out_features = 136, .columns = 8, .is_grouped = false}));
 }
 
-TEST_P(QuantizedGemmTiledOutputTest, GivesTheSameBitsEveryTime) {
-  const Problem problem = MakeProblem({.counts = {33}, .out_features = 72, .columns = 136}, GetParam(), Int4());
+TEST_P(QuantizedGemmOutputTest, GivesTheSameBitsEveryTime) {
+  const Problem problem = MakeInt4Problem({.counts = {33}, .out_features = 72, .columns = 136});
   const std::vector<double> first = RunOnDevice(problem);
   const std::vector<double> second = RunOnDevice(problem);
   for (size_t i = 0; i < 33 * 72; ++i) ASSERT_EQ(first[i], second[i]);
