@@ -131,7 +131,7 @@ std::vector<KernelCase> QuantizedCases(const BenchModel& model) {
     }
     cases.push_back(ExpertsCase(model, format, model.num_experts / 2, 1, QuantizedForm::kStreaming));
     for (const int64_t rows : Bounded({1, 8, 16, 64, 4096}, model.max_tokens)) {
-      const QuantizedForm form = cuda::ChooseQuantizedForm(rows, 1);
+      const QuantizedForm form = cuda::ChooseQuantizedForm(format.quantization.format, rows, 1);
       cases.push_back(LinearCase("qkv", model.hidden, model.qkv_width(), format, rows, form));
       cases.push_back(LinearCase("attention output", model.attention_width(), model.hidden, format, rows, form));
     }

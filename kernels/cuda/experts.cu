@@ -9,8 +9,10 @@ namespace switchyard::cuda {
 namespace {
 
 // Up to this many pairs (row, k) per local expert the streaming form runs. It reads the weights again for every 32
-// entries of an expert; at 24 on average few experts have more. By the model of both kernels' bounds, not measured.
-constexpr int64_t kMaxStreamingPairsPerExpert = 24;
+// entries of an expert. Measured on an H200 (docs/GPU_RESULTS.md): at 32 entries the tiled form is 11% faster, at 16
+// the streaming one by 31%; but where experts are sharded and each rank has all rows, twice as many pairs are counted
+// as its experts have entries.
+constexpr int64_t kMaxStreamingPairsPerExpert = 32;
 
 }  // namespace
 

@@ -37,7 +37,8 @@ void Launch(void (*kernel)(Params...), const LaunchShape& shape, Stream stream, 
   CHECK(shape.grid.x > 0 && shape.grid.y > 0 && shape.grid.z > 0);
   CHECK(shape.block.x > 0 && shape.block.y > 0 && shape.block.z > 0);
 #ifdef __CUDACC__
-  // Without asking, a block has 48 KB of shared memory, static and dynamic together; no kernel's static part reaches 16.
+  // Without asking, a block has 48 KB of shared memory, static and dynamic together; no kernel's static part
+  // reaches 16.
   constexpr size_t kSharedBytesWithoutAsking = 32 * 1024;
   if (shape.shared_bytes > kSharedBytesWithoutAsking) {
     cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,

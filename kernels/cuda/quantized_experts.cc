@@ -22,7 +22,8 @@ void MultiplyExperts(const RunQuantizedExpertsArgs& args, const ExpertsScratch& 
                      Stream stream) {
   ExpertPermutation lists = scratch.permutation;
   lists.expert_place = expert_place;
-  const QuantizedForm form = args.form.value_or(ChooseQuantizedForm(lists.num_pairs, lists.num_experts));
+  const QuantizedForm form =
+      args.form.value_or(ChooseQuantizedForm(args.gate_up.quantization.format, lists.num_pairs, lists.num_experts));
   const bool is_gathered = args.gate_up.column_place != nullptr;
   if (is_gathered) {
     // An entry's row of y is free until its second product.
@@ -128,7 +129,7 @@ void QuantizedLinear(const QuantizedLinearArgs& args, Stream stream) {
          .y = static_cast<std::byte*>(args.y) + begin * args.weight.rows * static_cast<int64_t>(SizeOf(args.y_dtype)),
          .permutation = {.num_pairs = rows, .num_experts = 1},
          .num_multiprocessors = args.num_multiprocessors},
-        args.form.value_or(ChooseQuantizedForm(rows, 1)), stream);
+        args.form.value_or(ChooseQuantizedForm(args.weight.quantization.format, rows, 1)), stream);
   }
 }
 

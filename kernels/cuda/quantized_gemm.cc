@@ -3,14 +3,20 @@
 namespace switchyard::cuda {
 namespace {
 
-// The streaming form reads codes again for every 16 entries, from the second time on from the L2 cache. By the
-// model of both kernels' bounds, not measured.
-constexpr int64_t kMaxStreamingEntries = 16;
+// Entries of an expert on average up to which the streaming form is the faster one. Measured on an H200 at 16 and 32
+// (docs/GPU_RESULTS.md): at 16 it wins in every format, at 32 in INT4 and, by 10% the slower, not in NF4; but where
+// experts are sharded and each rank has all entries, twice as many are counted as a rank's experts have.
+constexpr int64_t kMaxStreamingEntries = 32;
+constexpr int64_t kMaxStreamingEntriesOfInt8 = 16;
+// Of a dense layer, whose rows are few: there the parts of 16 entries run side by side.
+constexpr int64_t kMaxDenseStreamingEntries = 64;
 
 }  // namespace
 
-QuantizedForm ChooseQuantizedForm(int64_t num_pairs, int64_t num_experts) {
-  return num_pairs <= kMaxStreamingEntries * num_experts ? QuantizedForm::kStreaming : QuantizedForm::kTiled;
+QuantizedForm ChooseQuantizedForm(WeightFormat format, int64_t num_pairs, int64_t num_experts) {
+  const int64_t of_experts = format == WeightFormat::kInt8 ? kMaxStreamingEntriesOfInt8 : kMaxStreamingEntries;
+  const int64_t limit = num_experts == 1 ? kMaxDenseStreamingEntries : of_experts * num_experts;
+  return num_pairs <= limit ? QuantizedForm::kStreaming : QuantizedForm::kTiled;
 }
 
 }  // namespace switchyard::cuda

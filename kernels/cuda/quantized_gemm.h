@@ -39,13 +39,13 @@ struct QuantizedGemmArgs {
 };
 
 // For few entries per expert: bound by the memory that the weights come from. Weights pass through a multiprocessor
-// once per 16 entries (8 where the step has no more).
+// once per 32 entries (8 where experts have about four or fewer).
 void LaunchQuantizedGemmStreaming(const QuantizedGemmArgs& args, Stream stream);
 // For many: tiles of kExpertTileRows entries.
 void LaunchQuantizedGemmTiled(const QuantizedGemmArgs& args, Stream stream);
 
 enum class QuantizedForm { kStreaming, kTiled };
-// By the mean of entries per expert.
-QuantizedForm ChooseQuantizedForm(int64_t num_pairs, int64_t num_experts);
+// By the mean of entries per expert; num_experts 1: a dense layer.
+QuantizedForm ChooseQuantizedForm(WeightFormat format, int64_t num_pairs, int64_t num_experts);
 
 }  // namespace switchyard::cuda

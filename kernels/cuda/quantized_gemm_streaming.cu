@@ -219,8 +219,9 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
   const auto is_small = [&](int features) {
     return CeilDivide(args.out_features(), features) * matrices < 2 * int64_t{args.num_multiprocessors};
   };
-  const int64_t mean_entries = CeilDivide(entries.num_pairs, is_grouped ? entries.num_experts : 1);
-  if (mean_entries > 4) {
+  const bool takes_one_tile =
+      is_grouped ? entries.num_pairs <= 4 * entries.num_experts : entries.num_pairs <= 8;  // mostly
+  if (!takes_one_tile) {
     if (is_small(kIsGateUp ? 64 : 128)) {
       return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 2, 2, 4, 2>>(args, stream);
     }
@@ -229,7 +230,12 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
   if (is_small(kIsGateUp ? 32 : 64)) {
     return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 8, 2>>(args, stream);
   }
-  LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 2, 4, 2>>(args, stream);
+  if constexpr (kFormat == WeightFormat::kNf4) {
+    // As few blocks as there can be, each of which fills a table.
+    LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 4, 2, 2>>(args, stream);
+  } else {
+    LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 4, 4>>(args, stream);
+  }
 }
 
 template <typename T, WeightFormat kFormat>

@@ -309,10 +309,13 @@ TEST_P(QuantizedExpertsTest, TakesNoRowsAndGivesTheSameBitsEveryTime) {
 }
 
 TEST(ChooseQuantizedForm, StreamsForFewEntriesPerExpertAndTilesForMany) {
-  EXPECT_EQ(ChooseQuantizedForm(2, 8), QuantizedForm::kStreaming);
-  EXPECT_EQ(ChooseQuantizedForm(16, 1), QuantizedForm::kStreaming);
-  EXPECT_EQ(ChooseQuantizedForm(128, 8), QuantizedForm::kStreaming);
-  EXPECT_EQ(ChooseQuantizedForm(8192, 8), QuantizedForm::kTiled);
+  for (const WeightFormat format : {WeightFormat::kNf4, WeightFormat::kInt4, WeightFormat::kInt8}) {
+    EXPECT_EQ(ChooseQuantizedForm(format, 2, 8), QuantizedForm::kStreaming);
+    EXPECT_EQ(ChooseQuantizedForm(format, 16, 1), QuantizedForm::kStreaming);
+    EXPECT_EQ(ChooseQuantizedForm(format, 128, 8), QuantizedForm::kStreaming);
+    EXPECT_EQ(ChooseQuantizedForm(format, 4096, 1), QuantizedForm::kTiled);
+    EXPECT_EQ(ChooseQuantizedForm(format, 8192, 8), QuantizedForm::kTiled);
+  }
 }
 
 }  // namespace
