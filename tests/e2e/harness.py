@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -32,9 +33,16 @@ def wait_until(condition, what, limit=PATIENCE):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody listens on, nor on the next; not one of those that the kernel gives to connections."""
+    while True:
+        port = random.SystemRandom().randrange(15000, 32000, 2)
+        try:
+            with socket.socket() as probe, socket.socket() as next_probe:
+                probe.bind(("127.0.0.1", port))
+                next_probe.bind(("127.0.0.1", port + 1))
+                return port
+        except OSError:
+            continue
 
 
 def launcher_environment(process_idx, num_processes, port):
