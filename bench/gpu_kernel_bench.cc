@@ -18,6 +18,7 @@
 #include "bench/gpu_kernel_cases.h"
 #include "bench/gpu_limits.h"
 #include "bench/gpu_timing.h"
+#include "kernels/cuda/launch_failure.h"
 #include "kernels/cuda/status.h"
 
 namespace switchyard {
@@ -130,7 +131,7 @@ class Bench {
   absl::Status CheckWrites(const KernelRun& run) const {
     absl::Status status = PoisonOutputs(run.outputs, stream_);
     for (int64_t set = 0; set < run.num_sets && status.ok(); ++set) status = run.launch(set);
-    status.Update(cuda::ToStatus(cudaGetLastError(), "launch"));
+    status.Update(cuda::ToStatus(cuda::TakeLaunchFailure(), "launch"));
     if (!status.ok()) return status;
     return CheckOutputs(run.outputs, stream_);
   }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cuda/graph.h"
+#include "kernels/cuda/launch_failure.h"
 #include "kernels/cuda/status.h"
 
 namespace switchyard {
@@ -93,7 +94,7 @@ class Replays {
   absl::Status LaunchSets() {
     absl::Status status;
     for (int64_t set = 0; set < work_.num_sets && status.ok(); ++set) status = work_.launch(set);
-    status.Update(ToStatus(cudaGetLastError(), "launch"));
+    status.Update(ToStatus(cuda::TakeLaunchFailure(), "launch"));
     return status;
   }
   absl::Status Launch() { return static_cast<cuda::Graph&>(*graph_).Launch(stream_); }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/graph.h"
+#include "kernels/cuda/launch_failure.h"
 #include "kernels/cuda/offloaded_experts.h"
 #include "kernels/cuda/quantized_weights.h"
 #include "kernels/cuda/status.h"
@@ -83,7 +84,7 @@ void CudaBackend::Clear(TensorView tensor) {
 
 absl::Status CudaBackend::Synchronize() {
   if (recording_) return absl::FailedPreconditionError("a wait for the device cannot be recorded");
-  failure_.Update(ToStatus(cudaGetLastError(), "launch of a kernel"));
+  failure_.Update(ToStatus(TakeLaunchFailure(), "launch of a kernel"));
   failure_.Update(ToStatus(cudaStreamSynchronize(stream_), "GPU"));
   return std::exchange(failure_, absl::OkStatus());
 }
@@ -104,7 +105,7 @@ absl::StatusOr<std::unique_ptr<RecordedWork>> CudaBackend::Record(const std::fun
   recording_ = true;
   absl::StatusOr<std::unique_ptr<RecordedWork>> graph = Graph::Capture(stream_, body);
   recording_ = false;
-  failure_.Update(ToStatus(cudaGetLastError(), "launch of a kernel"));
+  failure_.Update(ToStatus(TakeLaunchFailure(), "launch of a kernel"));
   const absl::Status failure = std::exchange(failure_, absl::OkStatus());
   if (graph.ok() && !failure.ok()) return failure;
   return graph;

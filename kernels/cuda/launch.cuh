@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernels/check.h"
+#include "kernels/cuda/launch_failure.h"
 #include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/stream.h"
 #include "kernels/tensor.h"
@@ -31,7 +32,7 @@ struct LaunchShape {
 #endif
 };
 
-// Queues `kernel(args...)`. A failure stays in the CUDA runtime as the last error, which Backend::Synchronize() reads.
+// Queues `kernel(args...)`. A failure is noted (launch_failure.h) until Backend::Synchronize() reads it.
 template <typename... Params, typename... Args>
 void Launch(void (*kernel)(Params...), const LaunchShape& shape, Stream stream, Args&&... args) {
   CHECK(shape.grid.x > 0 && shape.grid.y > 0 && shape.grid.z > 0);
@@ -41,24 +42,25 @@ void Launch(void (*kernel)(Params...), const LaunchShape& shape, Stream stream, 
   // reaches 16.
   constexpr size_t kSharedBytesWithoutAsking = 32 * 1024;
   if (shape.shared_bytes > kSharedBytesWithoutAsking) {
-    cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(shape.shared_bytes));
+    NoteLaunch(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(shape.shared_bytes)));
   }
   cudaLaunchConfig_t config = {};
   config.gridDim = shape.grid;
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
-  cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...);
+  NoteLaunch(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
 #else
-  emulation::LaunchKernel({.grid = shape.grid,
-                           .block = shape.block,
-                           .shared_bytes = shape.shared_bytes,
-                           .kernel = reinterpret_cast<const void*>(kernel),
-                           .where = shape.where},
-                          stream, [kernel, values = std::tuple<std::decay_t<Params>...>(std::forward<Args>(args)...)] {
-                            std::apply(kernel, values);
-                          });
+  NoteLaunch(emulation::LaunchKernel(
+      {.grid = shape.grid,
+       .block = shape.block,
+       .shared_bytes = shape.shared_bytes,
+       .kernel = reinterpret_cast<const void*>(kernel),
+       .where = shape.where},
+      stream, [kernel, values = std::tuple<std::decay_t<Params>...>(std::forward<Args>(args)...)] {
+        std::apply(kernel, values);
+      }));
 #endif
 }
 

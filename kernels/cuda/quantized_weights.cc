@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/cpu/float_convert.h"
 #include "kernels/cpu/host_weights.h"
+#include "kernels/cuda/launch_failure.h"
 #include "kernels/cuda/memory_layout.h"
 #include "kernels/cuda/quantized_columns.h"
 #include "kernels/cuda/status.h"
@@ -124,7 +125,7 @@ absl::Status QuantizedDeviceMatrix::FillRandom(uint64_t seed, float deviation) {
     if (!status.ok()) return status;
   }
   FillRandomQuantized(view_, 1, seed, deviation, context_.stream);
-  return ToStatus(cudaGetLastError(), "random weights");
+  return ToStatus(TakeLaunchFailure(), "random weights");
 }
 
 absl::StatusOr<std::unique_ptr<QuantizedDeviceExperts>> QuantizedDeviceExperts::Create(const ExpertWeightsSpec& spec,

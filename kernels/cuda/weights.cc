@@ -5,6 +5,7 @@
 
 #include "kernels/cpu/host_weights.h"
 #include "kernels/cuda/fill.h"
+#include "kernels/cuda/launch_failure.h"
 #include "kernels/cuda/memory_layout.h"
 #include "kernels/cuda/round_rows.h"
 #include "kernels/cuda/status.h"
@@ -44,7 +45,7 @@ absl::Status DeviceMatrix::Fill(int64_t row_begin, ConstTensorView rows) {
 absl::Status DeviceMatrix::FillRandom(uint64_t seed, float deviation) {
   const int64_t elements = spec_.out_features * spec_.in_features;
   if (elements > 0) cuda::FillRandom(context_.stored, data_, elements, seed, deviation, context_.stream);
-  return ToStatus(cudaGetLastError(), "random weights");
+  return ToStatus(TakeLaunchFailure(), "random weights");
 }
 
 absl::StatusOr<std::unique_ptr<DeviceExpertWeights>> DeviceExpertWeights::Create(const ExpertWeightsSpec& spec,

@@ -83,20 +83,18 @@ void RunGrid(const KernelLaunch& launch, const std::function<void()>& thread) {
 
 }  // namespace
 
-void LaunchKernel(const KernelLaunch& launch, cuda::Stream stream, std::function<void()> thread) {
+cudaError_t LaunchKernel(const KernelLaunch& launch, cuda::Stream stream, std::function<void()> thread) {
   const dim3& grid = launch.grid;
   const dim3& block = launch.block;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   if (threads > BlockScheduler::kMaxThreads || block.z > 64 || grid.x > 0x7FFFFFFFu || grid.y > 65535 ||
       grid.z > 65535) {
-    SetLastError(cudaErrorInvalidConfiguration);
-    return;
+    return SetLastError(cudaErrorInvalidConfiguration);
   }
   if (launch.shared_bytes > kMaxSharedBytes) {
-    SetLastError(cudaErrorInvalidValue);
-    return;
+    return SetLastError(cudaErrorInvalidValue);
   }
-  SetLastError(Enqueue(stream, [launch, thread = std::move(thread)] { RunGrid(launch, thread); }));
+  return SetLastError(Enqueue(stream, [launch, thread = std::move(thread)] { RunGrid(launch, thread); }));
 }
 
 void* DynamicSharedMemory() { return dynamic_shared; }

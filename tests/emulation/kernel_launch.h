@@ -2,6 +2,8 @@
 // fibers in random order. Several OS threads may run launches at the same time.
 #pragma once
 
+#include <cuda_runtime_api.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -21,8 +23,8 @@ struct KernelLaunch {
 };
 
 // Runs `thread` once per CUDA thread now, or at every launch of the graph that `stream` is being captured for. A shape
-// that no GPU would take becomes the runtime's last error.
-void LaunchKernel(const KernelLaunch& launch, cuda::Stream stream, std::function<void()> thread);
+// that no GPU would take is refused, and becomes the runtime's last error as well.
+cudaError_t LaunchKernel(const KernelLaunch& launch, cuda::Stream stream, std::function<void()> thread);
 
 // The running block's dynamic shared memory: a heap block of exactly the launch's size, filled with 0xFF bytes (NaN in
 // every float type) when the block begins.

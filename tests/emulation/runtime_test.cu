@@ -105,6 +105,7 @@ TEST_F(Capture, RefusesWhatWaitsOrAllocates) {
   cudaGetLastError();
   QueueAdd(x, 1, stream_);
   EXPECT_EQ(cudaGetLastError(), invalidated);
+  EXPECT_EQ(TakeLaunchFailure(), invalidated);
   cudaGraph_t graph = nullptr;
   EXPECT_EQ(cudaStreamEndCapture(stream_, &graph), invalidated);
   QueueAdd(x, 1, stream_);

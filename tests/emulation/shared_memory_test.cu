@@ -134,15 +134,18 @@ TEST(AsyncCopy, FillsWithZerosWithoutReading) {
   EXPECT_EQ(out.ToHost(), std::vector<int>(4, 0));
 }
 
-TEST(Launch, KeepsAnImpossibleShapeAsTheLastError) {
+TEST(Launch, KeepsAnImpossibleShapeAsAFailureWhoeverClearsTheLastError) {
   const DeviceVector<int> out(1);
   Launch(CheckAlignment, LaunchShape{.grid = dim3(1), .block = dim3(1025)}, TestStream(), out.data());
   EXPECT_EQ(cudaPeekAtLastError(), cudaErrorInvalidConfiguration);
   EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidConfiguration);
+  EXPECT_EQ(TakeLaunchFailure(), cudaErrorInvalidConfiguration);
   Launch(CheckAlignment, LaunchShape{.grid = dim3(1), .block = dim3(1), .shared_bytes = 100 * 1024}, TestStream(),
          out.data());
   EXPECT_EQ(cudaGetLastError(), cudaErrorInvalidValue);
   EXPECT_EQ(cudaGetLastError(), cudaSuccess);
+  EXPECT_EQ(TakeLaunchFailure(), cudaErrorInvalidValue);
+  EXPECT_EQ(TakeLaunchFailure(), cudaSuccess);
 }
 
 #ifdef __SANITIZE_ADDRESS__

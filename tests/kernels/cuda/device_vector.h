@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/check.h"
+#include "kernels/cuda/launch_failure.h"
 #include "kernels/cuda/stream.h"
 
 namespace switchyard::cuda {
@@ -29,7 +30,7 @@ inline Stream TestStream() {
 // Waits for TestStream(); dies of any error since the last call, failed launches included.
 inline void SynchronizeTestStream() {
   CheckCuda(cudaStreamSynchronize(TestStream()));
-  CheckCuda(cudaGetLastError());
+  CheckCuda(TakeLaunchFailure());
 }
 
 // An array on the device. Its memory begins as 0xFF bytes (NaN in every float type) unless values are given, so that
