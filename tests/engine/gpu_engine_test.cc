@@ -54,7 +54,8 @@ int main(int argc, char** argv) {
   }
   // Ranks may share a GPU where NCCL allows it; read by NCCL when it makes its first communicator.
   setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", /*overwrite=*/1);
-  // A kernel that is loaded at its first launch waits for the GPU, where a collective waits for the other rank's launch.
+  // A kernel that is loaded at its first launch waits for the GPU, where a collective waits for the other rank's
+  // launch.
   setenv("CUDA_MODULE_LOADING", "EAGER", /*overwrite=*/1);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
