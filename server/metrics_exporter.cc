@@ -83,6 +83,10 @@ void AddRequests(const EngineStats& stats, Families& out) {
   out.Counter("generation_tokens_total", "Tokens generated.", static_cast<double>(stats.generation_tokens));
   out.Counter("num_preemptions_total", "Requests preempted for want of KV pages.",
               static_cast<double>(stats.num_preemptions));
+  out.Counter("prefix_cache_queries_total", "Prompt tokens that were looked up in the prefix cache.",
+              static_cast<double>(stats.prefix_cache_queries));
+  out.Counter("prefix_cache_hits_total", "Prompt tokens that were found there, and not computed again.",
+              static_cast<double>(stats.prefix_cache_hits));
   const std::string finished = "request_success_total";
   const std::string help = "Finished requests by reason.";
   out.Counter(finished, help, static_cast<double>(stats.requests_stop), {{"finished_reason", "stop"}});
