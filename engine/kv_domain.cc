@@ -5,6 +5,13 @@
 #include "kernels/check.h"
 
 namespace switchyard {
+namespace {
+
+// Of a prompt: one whose logits are wanted, and another, since CPUs compute a token that is alone in its step in an
+// order of its own. With two a step like any other prompt's follows, and its numbers are the same bits.
+constexpr int64_t kMinComputed = 2;
+
+}  // namespace
 
 KvDomain::KvDomain(int64_t num_pages, int64_t page_size, const PageHash* hash)
     : page_size_(page_size),
@@ -25,7 +32,8 @@ KvDomain::Match KvDomain::FindPrefix(Sequence& sequence) const {
   Match match;
   if (hash_ == nullptr || sequence.WantsScores()) return match;
   const auto num_tokens = static_cast<int64_t>(sequence.tokens().size());
-  match.pages = cache_.Find(PrefixOf(sequence, (num_tokens - 1) / page_size_));
+  if (num_tokens <= kMinComputed) return match;
+  match.pages = cache_.Find(PrefixOf(sequence, (num_tokens - kMinComputed) / page_size_));
   match.num_held =
       std::count_if(match.pages.begin(), match.pages.end(), [this](int32_t page) { return pages_.IsHeld(page); });
   return match;

@@ -32,7 +32,7 @@ class KvDomain {
     int64_t num_held = 0;  // of these: by others; sharing them takes no free page
   };
   // None for a sequence whose prompt is scored: every position's logits are wanted, computed the same way each time.
-  // The last token is never among them, since what follows it is to be drawn.
+  // The last two tokens are never among them: what follows is to be drawn.
   Match FindPrefix(Sequence& sequence) const;
   // Gives the sequence these pages, and sets what it has computed.
   void Admit(Sequence& sequence, const Match& match);

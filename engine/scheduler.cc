@@ -84,7 +84,6 @@ void Scheduler::Preempt(Entry& entry) {
   entry.running = false;
   entry.sequence->pages.Clear();
   entry.sequence->num_computed = 0;
-  entry.sequence->prefix.num_shared = entry.sequence->prefix.num_entered = 0;
   const auto place = std::find_if(running_.begin(), running_.end(),
                                   [&](const std::unique_ptr<Entry>& other) { return other.get() == &entry; });
   std::unique_ptr<Entry> owned = std::move(*place);

@@ -46,7 +46,7 @@ class PrefixScheduling : public testing::Test {
     return borrowed;
   }
 
-  // Schedules and hands every row a result; "a:0+5 b:8+1": from where on each is computed, and how many tokens.
+  // Schedules and hands every row a result; "a:0+5 b:8+2": from where on each is computed, and how many tokens.
   std::string Step() {
     step_ = scheduler_->Schedule(absl::UnixEpoch());
     std::string text;
@@ -82,26 +82,26 @@ TEST_F(PrefixScheduling, GoesOnBehindWhatAnEarlierPromptHasComputed) {
   Add(Counting(100, 10));
   EXPECT_EQ(Step(), "a:0+10");
   const std::vector<int32_t> pages = PagesOf(0);
-  Sequence* b = Add(Join(Counting(100, 9), {1, 2, 3}));
-  EXPECT_EQ(Step(), "b:8+4");
+  Sequence* b = Add(Join(Counting(100, 10), {1, 2, 3}));
+  EXPECT_EQ(Step(), "b:8+5");
   EXPECT_EQ(PagesOf(0)[0], pages[0]);
   EXPECT_EQ(PagesOf(0)[1], pages[1]);
   EXPECT_EQ(b->num_cached_tokens, 8);
   EXPECT_EQ(records_[1].last().usage.cached_tokens, 8);
   EXPECT_EQ(records_[0].last().usage.cached_tokens, 0);
-  EXPECT_EQ(scheduler_->prefix_cache_counts().queries, 22u);
+  EXPECT_EQ(scheduler_->prefix_cache_counts().queries, 23u);
   EXPECT_EQ(scheduler_->prefix_cache_counts().hits, 8u);
   RunAll();
 }
 
-TEST_F(PrefixScheduling, AlwaysComputesTheLastToken) {
+TEST_F(PrefixScheduling, AlwaysComputesTheLastTwoTokens) {
   Start({.pages_per_domain = 10, .page_size = 4});
-  Add(Counting(100, 8));
-  EXPECT_EQ(Step(), "a:0+8");
-  Add(Counting(100, 8));
-  EXPECT_EQ(Step(), "b:4+4");
   Add(Counting(100, 9));
-  EXPECT_EQ(Step(), "c:8+1");
+  EXPECT_EQ(Step(), "a:0+9");
+  Add(Counting(100, 9));
+  EXPECT_EQ(Step(), "b:4+5");
+  Add(Counting(100, 10));
+  EXPECT_EQ(Step(), "c:8+2");
   EXPECT_EQ(step_.batch.samples.size(), 1u);
 }
 
@@ -136,42 +136,42 @@ TEST_F(PrefixScheduling, OfALongPromptOnlyWhatIsPlannedIsShared) {
 TEST_F(PrefixScheduling, SaltsSeparateRequests) {
   Start({.pages_per_domain = 20, .page_size = 4});
   GenerationRequest request;
-  request.prompt = Counting(100, 9);
+  request.prompt = Counting(100, 10);
   request.stop.max_tokens = 1;
   Add(request);
-  EXPECT_EQ(Step(), "a:0+9");
+  EXPECT_EQ(Step(), "a:0+10");
   request.cache_salt = "mine";
   Add(request);
-  EXPECT_EQ(Step(), "b:0+9");
+  EXPECT_EQ(Step(), "b:0+10");
   Add(request);
-  EXPECT_EQ(Step(), "c:8+1");
+  EXPECT_EQ(Step(), "c:8+2");
   request.cache_salt = "";
   Add(request);
-  EXPECT_EQ(Step(), "d:8+1");
+  EXPECT_EQ(Step(), "d:8+2");
 }
 
 TEST_F(PrefixScheduling, ScoredPromptsAreComputedWholeAndFoundByOthers) {
   Start({.pages_per_domain = 20, .page_size = 4});
   GenerationRequest scored;
-  scored.prompt = Counting(100, 9);
+  scored.prompt = Counting(100, 10);
   scored.stop.max_tokens = 3;
   scored.num_prompt_logprobs = 0;
   for (int i = 0; i < 2; ++i) {
     Add(scored);
-    EXPECT_EQ(Step(), std::string(1, static_cast<char>('a' + i)) + ":0+9");
-    EXPECT_EQ(step_.batch.scores.size(), 9u);
+    EXPECT_EQ(Step(), std::string(1, static_cast<char>('a' + i)) + ":0+10");
+    EXPECT_EQ(step_.batch.scores.size(), 10u);
     RunAll();
   }
-  Add(Counting(100, 9));
-  EXPECT_EQ(Step(), "c:8+1");
-  EXPECT_EQ(scheduler_->prefix_cache_counts().queries, 9u) << "what is not looked up does not count";
+  Add(Counting(100, 10));
+  EXPECT_EQ(Step(), "c:8+2");
+  EXPECT_EQ(scheduler_->prefix_cache_counts().queries, 10u) << "what is not looked up does not count";
 }
 
 TEST_F(PrefixScheduling, WithoutItNothingIsShared) {
   scheduler_ = std::make_unique<Scheduler>(SchedulerConfig{.pages_per_domain = 10, .page_size = 4});
-  Add(Counting(100, 9));
-  Add(Counting(100, 9));
-  EXPECT_EQ(Step(), "a:0+9 b:0+9");
+  Add(Counting(100, 10));
+  Add(Counting(100, 10));
+  EXPECT_EQ(Step(), "a:0+10 b:0+10");
   EXPECT_EQ(scheduler_->prefix_cache_counts().queries, 0u);
 }
 
@@ -181,24 +181,24 @@ TEST_F(PrefixScheduling, EvictsTheLeastRecentlyUsedUnderPressure) {
   RunAll();
   Add(Counting(200, 8));
   RunAll();
-  Add(Counting(100, 9));  // uses the first again
-  EXPECT_EQ(Step(), "c:8+1");
+  Add(Counting(100, 10));  // uses the first again
+  EXPECT_EQ(Step(), "c:8+2");
   RunAll();
   Add(Counting(300, 16));  // two pages are empty, two of another's go
   RunAll();
-  Add(Counting(100, 9));
-  EXPECT_EQ(Step(), "e:8+1");
+  Add(Counting(100, 10));
+  EXPECT_EQ(Step(), "e:8+2");
   RunAll();
-  Add(Counting(200, 9));
-  EXPECT_EQ(Step(), "f:0+9");
+  Add(Counting(200, 10));
+  EXPECT_EQ(Step(), "f:0+10");
 }
 
 TEST_F(PrefixScheduling, AdmitsByThePagesThatARequestWouldTakeFromTheFreeOnes) {
   Start({.pages_per_domain = 6, .page_size = 4, .reserve_worst_case = true});
   Add(Counting(100, 16), 5);  // 20 cached tokens at most: five pages
   EXPECT_EQ(Step(), "a:0+16");
-  Add(Counting(100, 17), 4);  // likewise, of which it shares four
-  EXPECT_EQ(Step(), "a:16+1 b:16+1") << "each will take one page of two";
+  Add(Counting(100, 18), 3);  // likewise, of which it shares four
+  EXPECT_EQ(Step(), "a:16+1 b:16+2") << "each will take one page of two";
   while (!scheduler_->empty()) {
     Step();
     scheduler_->RemoveFinished();
@@ -212,10 +212,10 @@ TEST_F(PrefixScheduling, APageThatNobodyHoldsIsNoGift) {
   RunAll();
   Add(Counting(200, 8), 8);  // four pages, two are left
   EXPECT_EQ(Step(), "b:0+8");
-  Add(Counting(100, 9), 4);  // three, of which two are there, and free
+  Add(Counting(100, 10), 4);  // three, of which two are there, and free
   EXPECT_EQ(Step(), "b:8+1");
   while (!records_[1].last().finish) EXPECT_EQ(Step().substr(0, 2), "b:");
-  EXPECT_EQ(Step(), "c:8+1");
+  EXPECT_EQ(Step(), "c:8+2");
   EXPECT_EQ(scheduler_->num_preemptions(), 0u);
 }
 
@@ -246,7 +246,7 @@ TEST_F(PrefixScheduling, PrefersTheDomainThatHoldsTheBeginning) {
   Sequence* c = Add(Counting(300, 8), 30);
   Step();
   EXPECT_EQ(c->owner, 1);
-  Sequence* d = Add(Join(Counting(100, 40), {1}), 30);
+  Sequence* d = Add(Join(Counting(100, 40), {1, 2}), 30);
   Step();
   EXPECT_EQ(d->owner, 0) << "where less is left, but most of it is computed";
   EXPECT_EQ(d->num_cached_tokens, 40);
@@ -254,10 +254,10 @@ TEST_F(PrefixScheduling, PrefersTheDomainThatHoldsTheBeginning) {
 
 TEST_F(PrefixScheduling, EachDomainHasItsOwnPages) {
   Start({.num_kv_domains = 2, .pages_per_domain = 3, .page_size = 4, .reserve_worst_case = true});
-  Add(Counting(100, 9), 3);
-  EXPECT_EQ(Step(), "a:0+9");
+  Add(Counting(100, 10), 3);
+  EXPECT_EQ(Step(), "a:0+10");
   Sequence* b = Add(Join(Counting(100, 8), {1, 2}), 2);  // one page more would be needed beside the first
-  EXPECT_EQ(Step(), "a:9+1 b:0+10");
+  EXPECT_EQ(Step(), "a:10+1 b:0+10");
   EXPECT_EQ(b->owner, 1);
 }
 
@@ -331,12 +331,12 @@ TEST_F(PrefixScheduling, AHashThatTellsNothingApartCostsHitsOnly) {
   scheduler_ =
       std::make_unique<Scheduler>(SchedulerConfig{.pages_per_domain = 20, .page_size = 4, .prefix_caching = true},
                                   [](uint64_t, std::span<const std::byte>) { return uint64_t{1}; });
-  Add(Counting(100, 9));
-  EXPECT_EQ(Step(), "a:0+9");
-  Add(Counting(200, 9));
-  EXPECT_EQ(Step(), "b:0+9");
-  Add(Counting(100, 9));
-  EXPECT_EQ(Step(), "c:4+5");
+  Add(Counting(100, 10));
+  EXPECT_EQ(Step(), "a:0+10");
+  Add(Counting(200, 10));
+  EXPECT_EQ(Step(), "b:0+10");
+  Add(Counting(100, 10));
+  EXPECT_EQ(Step(), "c:4+6");
   RunAll();
 }
 
