@@ -79,7 +79,8 @@ void AddRequests(const EngineStats& stats, Families& out) {
   out.Gauge("kv_pages_used", "KV pages in use, of all ranks.", static_cast<double>(stats.kv_pages_used));
   out.Gauge("kv_pages_total", "KV pages, of all ranks.", static_cast<double>(stats.kv_pages_total));
   out.Counter("engine_steps_total", "Forward passes.", static_cast<double>(stats.num_steps));
-  out.Counter("prompt_tokens_total", "Prompt tokens processed.", static_cast<double>(stats.prompt_tokens));
+  out.Counter("prompt_tokens_total", "Prompt tokens of requests that have a token, cached ones included.",
+              static_cast<double>(stats.prompt_tokens));
   out.Counter("generation_tokens_total", "Tokens generated.", static_cast<double>(stats.generation_tokens));
   out.Counter("num_preemptions_total", "Requests preempted for want of KV pages.",
               static_cast<double>(stats.num_preemptions));
