@@ -7,6 +7,7 @@
 #include "kernels/cpu/attention_tile.h"
 
 namespace switchyard {
+
 void PagedAttentionRunner::Assign(const AttentionIndex& index, int64_t queries) {
   const std::span<const int32_t> begin = index.sequence_begin.As<int32_t>();
   const int64_t tile_tokens = std::max<int64_t>(1, kAttentionTileRows / queries);

@@ -70,12 +70,12 @@ def test_lookalikes_of_a_prompt_get_their_own_answers(attacked):
     assert ask(attacked, victim, shared)["choices"][0]["text"] == alone
 
 
-def test_a_flood_of_salts_and_prompts_only_evicts(attacked):
+def test_a_flood_of_salts_and_prompts_finds_nothing(attacked):
     def send(i):
         return cached(ask(attacked, [5 + (i + j) % 1500 for j in range(200)], "s" * 240 + str(i)))
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(send, range(600))) == {0}
+        assert set(pool.map(send, range(120))) == {0}
 
 
 def test_a_salt_without_end_is_refused(attacked):
