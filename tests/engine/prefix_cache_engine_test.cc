@@ -3,6 +3,7 @@
 
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -129,12 +130,12 @@ TEST(PrefixCacheEngine, AnswersAreTheSameInSmallSteps) {
 
 // A position's numbers do not depend on where the prompt before it was cut, nor on what else is in the step: as long as
 // what is found was computed as part of a prompt, too.
-void ExpectBitIdentical(EngineConfig config) {
+void ExpectBitIdentical(EngineConfig config, int64_t stride = 1) {
   config.max_batch_tokens = 128;  // no prompt is cut so that its last token is alone
   const std::unique_ptr<Engine> with = StartEngine(config);
   const std::unique_ptr<Engine> without = StartWithout(config);
   const int64_t vocab_size = with->model_info().spec.vocab_size;
-  for (int64_t length = 2; length < 54; ++length) {
+  for (int64_t length = 2; length < 54; length += stride) {
     SCOPED_TRACE(length);
     GenerationRequest longer = GreedyRequest("longer", RandomTokens(7, 54, vocab_size), 1);
     GenerationRequest request = Request("r", RandomTokens(7, length, vocab_size));
@@ -150,6 +151,19 @@ void ExpectBitIdentical(EngineConfig config) {
 TEST(PrefixCacheEngine, OneRanksAnswersAreTheSameBits) {
   ExpectBitIdentical(TinyConfig());
   ExpectBitIdentical(Config(absl::StrCat(kGoldens, "/hf-sliding-window"), 1, AttentionParallelism::kReplicated));
+}
+
+TEST(PrefixCacheEngine, TwoRanksAnswersAreTheSameBitsWithOneExchange) {
+  const std::pair<AttentionParallelism, ExchangeStrategy> cases[] = {
+      {AttentionParallelism::kReplicated, ExchangeStrategy::kAllToAll},
+      {AttentionParallelism::kTensorParallel, ExchangeStrategy::kAllGather},
+      {AttentionParallelism::kTensorParallel, ExchangeStrategy::kAllReduce}};
+  for (const auto& [attention, exchange] : cases) {
+    SCOPED_TRACE(absl::StrCat(Name(attention), ", ", Name(exchange)));
+    EngineConfig config = Config(kModels, 2, attention);
+    config.exchange = exchange;
+    ExpectBitIdentical(config, /*stride=*/9);
+  }
 }
 
 TEST(PrefixCacheEngine, OneRanksAnswersAreTheSameBitsWithEightBitPagesAndActivations) {
