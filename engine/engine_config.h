@@ -77,7 +77,8 @@ struct EngineConfig {
   // From submission to the first step, and to the last token; 0: no limit.
   absl::Duration max_queue_time;
   absl::Duration max_request_time;
-  int64_t page_size = 16;  // tokens per KV page
+  int64_t page_size = 16;      // tokens per KV page
+  bool prefix_caching = true;  // prompts that begin like earlier ones share their pages (docs/PREFIX_CACHE.md)
 
   QuantizationChoices quantize;  // of a dense checkpoint, while it is loaded
   // Of KV pages: kFloat8E4M3 or kInt8; none: as activations.

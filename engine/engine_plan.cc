@@ -261,7 +261,8 @@ absl::StatusOr<EnginePlan> MakeEnginePlan(const EngineConfig& requested, const D
                                 .page_size = config.page_size,
                                 .max_batch_tokens = config.max_batch_tokens,
                                 .max_running_requests = config.max_running_requests,
-                                .reserve_worst_case = config.admission == Admission::kWorstCase},
+                                .reserve_worst_case = config.admission == Admission::kWorstCase,
+                                .prefix_caching = config.prefix_caching},
                   .exchanges = std::move(exchanges)};
   if (config.expert_places.value_or(kAutoExpertPlaces) != kAutoExpertPlaces) {
     for (int rank = 0; rank < world_size; ++rank) {

@@ -51,7 +51,8 @@ struct EnginePlan {
   // Sets the number of KV pages of every rank, wherever the plan says it.
   void SetPages(int64_t num_pages);
   int64_t pages_per_sequence() const;  // at --max-model-len
-  // Pages with which every running request could reach --max-model-len: more would never be used.
+  // Pages with which every running request could reach --max-model-len: more would only keep what the prefix cache
+  // finds.
   int64_t max_useful_pages() const;
   std::string DescribeExchange() const;  // "auto (all_to_all, all_gather)"
 };

@@ -42,6 +42,8 @@ struct GenerationRequest {
   int32_t priority = 0;         // lower runs first; among equals the earlier arrival
   // When it ends unfinished, with DEADLINE_EXCEEDED.
   absl::Time deadline = absl::InfiniteFuture();
+  // Only requests of the same salt share what was computed of a common beginning (docs/PREFIX_CACHE.md).
+  std::string cache_salt;
   SamplingParams sampling;
   StopParams stop;
   TokenRules rules;                  // which tokens may be generated at all
@@ -77,7 +79,7 @@ const char* Name(FinishReason reason);  // "stop", "length", "abort", "error"
 struct Usage {
   int32_t prompt_tokens = 0;
   int32_t completion_tokens = 0;
-  int32_t cached_tokens = 0;
+  int32_t cached_tokens = 0;  // of the prompt: not computed again
 };
 
 struct RequestTimings {

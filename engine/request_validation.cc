@@ -108,6 +108,11 @@ absl::Status ValidateRequest(const GenerationRequest& request, const RequestLimi
       if (!status.ok()) return status;
     }
   }
+  if (request.cache_salt.size() > kMaxCacheSaltBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("cache_salt has ", request.cache_salt.size(),
+                                                   " bytes; the limit is ", kMaxCacheSaltBytes,
+                                                   "; a random word of 43 letters is enough"));
+  }
   absl::Status status = CheckPrompt(request, limits);
   if (!status.ok()) return status;
   return CheckStops(request, limits);

@@ -17,6 +17,7 @@ struct RequestLimits {
 constexpr int32_t kMaxTopLogProbs = 128;
 constexpr size_t kMaxStopStrings = 64;
 constexpr size_t kMaxStopStringBytes = 1024;
+constexpr size_t kMaxCacheSaltBytes = 256;
 
 // INVALID_ARGUMENT names the field, the value and the limit.
 absl::Status ValidateRequest(const GenerationRequest& request, const RequestLimits& limits);

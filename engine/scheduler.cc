@@ -7,37 +7,7 @@
 #include "kernels/check.h"
 
 namespace switchyard {
-namespace {
-
-int64_t NumTokens(const Sequence& sequence) { return static_cast<int64_t>(sequence.tokens().size()); }
-
-// Prompt positions that get a score if the next `num_tokens` tokens are computed: [begin, end). A sequence that is
-// computed again does not score again.
-struct ScoreRange {
-  int64_t begin = 0;
-  int64_t end = 0;
-  int64_t size() const { return std::max<int64_t>(0, end - begin); }
-};
-
-ScoreRange ScoresAmong(const Sequence& sequence, int64_t num_tokens) {
-  if (!sequence.WantsScores()) return {};
-  return {.begin = std::max(sequence.num_computed, sequence.num_scored()),
-          .end = std::min(sequence.num_computed + num_tokens, sequence.num_prompt_tokens())};
-}
-
-// The next tokens to compute, within what the step has left; 0: not in this step.
-int64_t ChunkSize(const Sequence& sequence, int64_t max_tokens, int64_t max_score_rows) {
-  const int64_t rest = NumTokens(sequence) - sequence.num_computed;
-  CHECK_GT(rest, 0);
-  const int64_t size = std::min(rest, max_tokens);
-  const ScoreRange scores = ScoresAmong(sequence, size);
-  if (scores.size() <= max_score_rows) return size;
-  return scores.begin + max_score_rows - sequence.num_computed;
-}
-
-}  // namespace
-
-Scheduler::Scheduler(const SchedulerConfig& config) : config_(config) {
+Scheduler::Scheduler(const SchedulerConfig& config, PageHash hash) : config_(config), hash_(std::move(hash)) {
   CHECK_GT(config.num_kv_domains, 0);
   CHECK_GT(config.pages_per_domain, 0);
   CHECK_GT(config.page_size, 0);
@@ -45,7 +15,8 @@ Scheduler::Scheduler(const SchedulerConfig& config) : config_(config) {
   CHECK_GT(config.max_running_requests, 0);
   CHECK_GT(config.max_score_rows, 0);
   for (int i = 0; i < config.num_kv_domains; ++i) {
-    domains_.push_back(std::make_unique<PageAllocator>(config.pages_per_domain));
+    domains_.push_back(std::make_unique<KvDomain>(config.pages_per_domain, config.page_size,
+                                                  config.prefix_caching ? &hash_ : nullptr));
   }
 }
 
@@ -71,6 +42,10 @@ ScheduledStep Scheduler::Schedule(absl::Time now) {
   Budget budget{.tokens = config_.max_batch_tokens, .score_rows = config_.max_score_rows};
   const uint64_t preemptions_before = num_preemptions_;
   PlanRunning(budget);
+  for (const auto& entry : running_) {
+    Sequence& sequence = *entry->sequence;
+    DomainOf(sequence).Enter(sequence, sequence.num_computed + entry->num_planned);
+  }
   // What a preemption freed beyond the need is left to those that grow; else its victim would come and go.
   if (num_preemptions_ == preemptions_before) Admit(now, budget);
   return BuildStep();
@@ -81,7 +56,7 @@ void Scheduler::PlanRunning(Budget& budget) {
   order.reserve(running_.size());
   for (const auto& entry : running_) order.push_back(entry.get());
   std::stable_partition(order.begin(), order.end(), [](const Entry* entry) {
-    return NumTokens(*entry->sequence) - entry->sequence->num_computed == 1;
+    return entry->sequence->num_tokens() - entry->sequence->num_computed == 1;
   });
   for (Entry* entry : order) {
     if (!entry->running) continue;  // preempted by one before it
@@ -144,21 +119,26 @@ std::vector<Scheduler::Room> Scheduler::Rooms() const {
 
 int64_t Scheduler::Reservation(const Sequence& sequence) const {
   if (config_.reserve_worst_case) return PagesFor(sequence.max_cached_tokens());
-  const int64_t known = PagesFor(NumTokens(sequence));
+  const int64_t known = PagesFor(sequence.num_tokens());
   return known + (PagesFor(sequence.max_cached_tokens()) > known ? 1 : 0);
 }
 
-int Scheduler::ChooseDomain(const std::vector<Room>& rooms, int64_t num_pages) const {
-  int best = -1;
+Scheduler::Place Scheduler::ChoosePlace(const std::vector<Room>& rooms, Sequence& sequence) const {
+  const int64_t need = config_.reserve_worst_case ? Reservation(sequence) : PagesFor(sequence.num_tokens());
+  Place best;
   double best_score = 0;
   for (size_t i = 0; i < rooms.size(); ++i) {
-    if (rooms[i].pages < num_pages) continue;
-    // The share of its pages that is left, less the share of the step's tokens that it computes: memory decides in the
-    // long run, work among those with equal memory.
-    const double score = static_cast<double>(rooms[i].pages) / static_cast<double>(config_.pages_per_domain) -
-                         static_cast<double>(rooms[i].planned_tokens) / static_cast<double>(config_.max_batch_tokens);
-    if (best >= 0 && score <= best_score) continue;
-    best = static_cast<int>(i);
+    KvDomain::Match match = domains_[i]->FindPrefix(sequence);
+    const int64_t pages_left = rooms[i].pages - (need - match.num_held);
+    if (pages_left < 0) continue;
+    const int64_t saved_tokens = static_cast<int64_t>(match.pages.size()) * config_.page_size;
+    // The share of its pages that is left, less the share of a step's tokens that it computes: memory decides in the
+    // long run, work among those with equal memory, and a long common beginning before both.
+    const double score =
+        static_cast<double>(pages_left) / static_cast<double>(config_.pages_per_domain) -
+        static_cast<double>(rooms[i].planned_tokens - saved_tokens) / static_cast<double>(config_.max_batch_tokens);
+    if (best.domain >= 0 && score <= best_score) continue;
+    best = {.domain = static_cast<int>(i), .match = std::move(match)};
     best_score = score;
   }
   return best;
@@ -170,22 +150,34 @@ void Scheduler::Admit(absl::Time now, Budget& budget) {
   std::vector<Room> rooms = Rooms();
   while (!waiting_.empty() && budget.tokens > 0 && num_running() < places) {
     Sequence& sequence = *waiting_.front()->sequence;
-    const int64_t num_tokens = ChunkSize(sequence, budget.tokens, budget.score_rows);
-    const int domain =
-        ChooseDomain(rooms, config_.reserve_worst_case ? Reservation(sequence) : PagesFor(NumTokens(sequence)));
-    if (num_tokens == 0 || domain < 0) break;  // none that came later may overtake it
+    const Place place = ChoosePlace(rooms, sequence);
+    // None that came later may overtake it.
+    if (place.domain < 0 || ChunkSize(sequence, budget.tokens, budget.score_rows) == 0) break;
     std::unique_ptr<Entry> entry = std::move(waiting_.front());
     waiting_.pop_front();
     entry->running = true;
-    sequence.owner = domain;
-    sequence.pages = PageLease(domains_[static_cast<size_t>(domain)].get());
-    CHECK(sequence.pages.Grow(PagesFor(num_tokens)));
-    if (!sequence.has_run()) sequence.first_scheduled = now;
+    sequence.owner = place.domain;
+    KvDomain& domain = DomainOf(sequence);
+    domain.Admit(sequence, place.match);
+    const int64_t num_tokens = ChunkSize(sequence, budget.tokens, budget.score_rows);
+    const int64_t end = sequence.num_computed + num_tokens;
+    CHECK(sequence.pages.Grow(PagesFor(end) - sequence.pages.size()));
+    domain.Enter(sequence, end);
+    if (!sequence.has_run()) CountStart(sequence, now);
     Plan(*entry, num_tokens, budget);
-    rooms[static_cast<size_t>(domain)].pages -= Reservation(sequence);
-    rooms[static_cast<size_t>(domain)].planned_tokens += num_tokens;
+    Room& room = rooms[static_cast<size_t>(place.domain)];
+    room.pages -= Reservation(sequence) - place.match.num_held;
+    room.planned_tokens += num_tokens;
     Insert(std::move(entry), running_);
   }
+}
+
+void Scheduler::CountStart(Sequence& sequence, absl::Time now) {
+  sequence.first_scheduled = now;
+  sequence.num_cached_tokens = sequence.num_computed;
+  if (!config_.prefix_caching || sequence.WantsScores()) return;
+  prefix_cache_counts_.queries += static_cast<uint64_t>(sequence.num_prompt_tokens());
+  prefix_cache_counts_.hits += static_cast<uint64_t>(sequence.num_cached_tokens);
 }
 
 void Scheduler::Plan(Entry& entry, int64_t num_tokens, Budget& budget) {
@@ -202,34 +194,7 @@ ScheduledStep Scheduler::BuildStep() const {
   std::stable_sort(planned.begin(), planned.end(),
                    [](const Entry* a, const Entry* b) { return a->sequence->owner < b->sequence->owner; });
   ScheduledStep step;
-  Batch& batch = step.batch;
-  for (const Entry* entry : planned) {
-    Sequence* sequence = entry->sequence.get();
-    const int64_t begin = sequence->num_computed;
-    const int64_t end = begin + entry->num_planned;
-    const auto token_begin = static_cast<int32_t>(batch.tokens.size());
-    const auto token_at = [&](int64_t position) { return token_begin + static_cast<int32_t>(position - begin); };
-    batch.sequences.push_back({.owner = sequence->owner,
-                               .token_begin = token_begin,
-                               .num_tokens = static_cast<int32_t>(entry->num_planned),
-                               .position = static_cast<int32_t>(begin),
-                               .page_begin = static_cast<int32_t>(batch.pages.size()),
-                               .num_pages = static_cast<int32_t>(sequence->pages.size())});
-    step.sequences.push_back(sequence);
-    batch.tokens.insert(batch.tokens.end(), sequence->tokens().begin() + begin, sequence->tokens().begin() + end);
-    batch.pages.insert(batch.pages.end(), sequence->pages.pages().begin(), sequence->pages.pages().end());
-    const ScoreRange scores = ScoresAmong(*sequence, entry->num_planned);
-    for (int64_t position = scores.begin; position < scores.end; ++position) {
-      batch.scores.push_back({.token = token_at(position), .row = sequence->ScoringRowAt(position)});
-      step.sequence_of_score.push_back(sequence);
-    }
-    if (end == NumTokens(*sequence) && sequence->WantsTokens()) {
-      batch.samples.push_back({.token = token_at(end - 1),
-                               .row = sequence->NextSamplingRow(),
-                               .with_experts = sequence->request().return_experts});
-      step.sequence_of_sample.push_back(sequence);
-    }
-  }
+  for (const Entry* entry : planned) step.Append(*entry->sequence, entry->num_planned);
   return step;
 }
 
@@ -244,6 +209,10 @@ void Scheduler::Advance(const ScheduledStep& step) {
 }
 
 void Scheduler::RemoveFinished() {
+  for (const auto& entry : running_) {
+    Sequence& sequence = *entry->sequence;
+    if (sequence.finish_reason() == FinishReason::kError) DomainOf(sequence).Forget(sequence);
+  }
   const auto is_finished = [](const std::unique_ptr<Entry>& entry) { return entry->sequence->finished(); };
   std::erase_if(running_, is_finished);
   std::erase_if(waiting_, is_finished);

@@ -12,6 +12,8 @@
 // pages run out, the last in order in that KV domain gives its pages back and waits at its place in the queue, to be
 // recomputed, perhaps in another domain; such a step admits nothing. The first in order of all is never preempted, so
 // that every sequence ends unless ever more of a lower priority number arrive.
+// With `prefix_caching`, a newcomer begins behind the pages of its domain that hold its beginning, and prefers a domain
+// by the work that this saves (kv_domain.h). Pages that nobody holds count as free, whatever is in them.
 //
 // Not thread-safe: belongs to the engine's thread.
 #pragma once
@@ -24,8 +26,9 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "engine/batch.h"
-#include "engine/page_allocator.h"
+#include "engine/kv_domain.h"
+#include "engine/page_hash.h"
+#include "engine/scheduled_step.h"
 #include "engine/sequence.h"
 
 namespace switchyard {
@@ -37,21 +40,21 @@ struct SchedulerConfig {
   int64_t max_batch_tokens = 2048;
   int64_t max_running_requests = 256;
   bool reserve_worst_case = false;
+  bool prefix_caching = false;
   // Score rows are wide ([vocab] logits each): at most so many prompt positions are scored in one step.
   int64_t max_score_rows = 1024;
 };
 
-// A batch and whose it is: sequence_of_sample[i] drew Batch::samples[i]; the scores of a sequence are consecutive.
-struct ScheduledStep {
-  Batch batch;
-  std::vector<Sequence*> sequences;           // [batch.sequences]
-  std::vector<Sequence*> sequence_of_sample;  // [batch.samples]
-  std::vector<Sequence*> sequence_of_score;   // [batch.scores]
+// Tokens of prompts that ran for the first time, scored ones aside, and those of them that were there already.
+struct PrefixCacheCounts {
+  uint64_t queries = 0;
+  uint64_t hits = 0;
 };
 
 class Scheduler {
  public:
-  explicit Scheduler(const SchedulerConfig& config);
+  // `hash` is for the prefix cache; tests bring their own.
+  explicit Scheduler(const SchedulerConfig& config, PageHash hash = RandomlyKeyedPageHash());
 
   // Whether a sequence can ever run that comes to hold the keys and values of that many tokens; INVALID_ARGUMENT with
   // need, have and the flag that helps.
@@ -64,7 +67,7 @@ class Scheduler {
   // After a step: advances what the last Schedule planned; of `step` only the sequences matter. Call before the results
   // are given to the sequences.
   void Advance(const ScheduledStep& step);
-  // Drops sequences that have finished; their pages return at once.
+  // Drops sequences that have finished; their pages return at once. What failed ones have computed is forgotten.
   void RemoveFinished();
   // Finds a sequence, waiting or running; null if unknown.
   Sequence* Find(const std::string& request_id);
@@ -85,6 +88,7 @@ class Scheduler {
   int64_t pages_total() const;
   int64_t pages_used() const;
   uint64_t num_preemptions() const { return num_preemptions_; }
+  const PrefixCacheCounts& prefix_cache_counts() const { return prefix_cache_counts_; }
 
  private:
   struct Entry {
@@ -104,6 +108,11 @@ class Scheduler {
     int64_t pages = 0;
     int64_t planned_tokens = 0;
   };
+  // Where a newcomer may go.
+  struct Place {
+    int domain = -1;  // none has room
+    KvDomain::Match match;
+  };
 
   static bool Before(const Entry& a, const Entry& b);
   static void Insert(std::unique_ptr<Entry> entry, Queue& queue);
@@ -116,17 +125,21 @@ class Scheduler {
   // where it may outgrow them.
   int64_t Reservation(const Sequence& sequence) const;
   std::vector<Room> Rooms() const;
-  // The domain for a newcomer of `num_pages`; -1: none has room.
-  int ChooseDomain(const std::vector<Room>& rooms, int64_t num_pages) const;
+  Place ChoosePlace(const std::vector<Room>& rooms, Sequence& sequence) const;
+  KvDomain& DomainOf(const Sequence& sequence) { return *domains_[static_cast<size_t>(sequence.owner)]; }
+  // What happens once in a sequence's life.
+  void CountStart(Sequence& sequence, absl::Time now);
   void Plan(Entry& entry, int64_t num_tokens, Budget& budget);
   ScheduledStep BuildStep() const;
 
   const SchedulerConfig config_;
-  std::vector<std::unique_ptr<PageAllocator>> domains_;  // outlives the leases in the queues below
+  const PageHash hash_;
+  std::vector<std::unique_ptr<KvDomain>> domains_;  // outlives the leases in the queues below
   Queue waiting_;
   Queue running_;
   uint64_t num_arrivals_ = 0;
   uint64_t num_preemptions_ = 0;
+  PrefixCacheCounts prefix_cache_counts_;
 };
 
 }  // namespace switchyard

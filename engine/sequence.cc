@@ -118,6 +118,7 @@ void Sequence::AddScores(std::vector<ScoredToken> scores, absl::Time now) {
   RequestUpdate update;
   for (ScoredToken& score : scores) {
     if (score.top1 < 0) {
+      has_bad_numbers_ = true;
       return Fail(FinishReason::kError,
                   absl::InternalError(absl::StrCat("request '", request_.id, "': the model's logits at position ",
                                                    num_scored_, " of the prompt are not numbers")),
@@ -145,6 +146,7 @@ void Sequence::AddToken(SampledToken token, absl::Time now, std::vector<int16_t>
   if (!rules_status_.ok()) return Fail(FinishReason::kError, rules_status_, now);
   if (rules_.finished()) return Finish({}, FinishReason::kStop, now);  // only the empty text is allowed
   if (token.id < 0) {
+    has_bad_numbers_ = next_row_.allowed == nullptr && next_row_.biases.empty();
     return Fail(FinishReason::kError,
                 absl::InternalError(absl::StrCat("request '", request_.id, "': generated token ", num_generated(),
                                                  " cannot be drawn: its logits are not numbers or all forbidden")),
@@ -207,7 +209,7 @@ void Sequence::Finish(RequestUpdate update, FinishReason reason, absl::Time now)
 void Sequence::Send(RequestUpdate update, absl::Time now) {
   update.usage = {.prompt_tokens = static_cast<int32_t>(num_prompt_tokens()),
                   .completion_tokens = static_cast<int32_t>(num_generated()),
-                  .cached_tokens = 0};
+                  .cached_tokens = static_cast<int32_t>(num_cached_tokens)};
   const absl::Time scheduled = has_run() ? first_scheduled : now;
   const bool has_token = num_generated() > 0;
   update.timings = {.queue = scheduled - submitted_,

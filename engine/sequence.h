@@ -18,6 +18,14 @@
 
 namespace switchyard {
 
+// What the prefix cache (KvDomain) knows of a sequence's pages.
+struct PrefixState {
+  std::vector<uint64_t> hashes;  // of full pages; stays right as long as the tokens do
+  int64_t num_shared = 0;        // pages that were there when it was admitted
+  int64_t num_entered = 0;       // pages, from the first on, that others can find
+  bool is_closed = false;        // no more are entered
+};
+
 // Belongs to the engine's thread; so does `on_update`, which is called from within AddScores, AddToken and Fail.
 class Sequence {
  public:
@@ -30,7 +38,8 @@ class Sequence {
   const GenerationRequest& request() const { return request_; }
   const std::vector<int32_t>& tokens() const { return tokens_; }  // prompt, then generated
   int64_t num_prompt_tokens() const { return static_cast<int64_t>(request_.prompt.size()); }
-  int64_t num_generated() const { return static_cast<int64_t>(tokens_.size()) - num_prompt_tokens(); }
+  int64_t num_tokens() const { return static_cast<int64_t>(tokens_.size()); }
+  int64_t num_generated() const { return num_tokens() - num_prompt_tokens(); }
   // The most tokens whose keys and values it may come to hold; that is all but the last, which nothing follows.
   int64_t max_cached_tokens() const;
   bool finished() const { return finish_reason_.has_value(); }
@@ -39,6 +48,9 @@ class Sequence {
   int32_t owner = 0;         // KV domain
   int64_t num_computed = 0;  // tokens whose keys and values are in the pages
   PageLease pages;
+  PrefixState prefix;
+  // Tokens of the prompt whose keys and values were there when it first ran; for Usage.
+  int64_t num_cached_tokens = 0;
   absl::Time first_scheduled = absl::InfinitePast();
   bool has_run() const { return first_scheduled != absl::InfinitePast(); }
 
@@ -64,6 +76,8 @@ class Sequence {
   absl::Time first_token_time() const { return first_token_; }
   absl::Time last_token_time() const { return last_token_; }
   std::optional<FinishReason> finish_reason() const { return finish_reason_; }
+  // It failed because a row of logits was not numbers, for no reason that its request gives.
+  bool has_bad_numbers() const { return has_bad_numbers_; }
 
  private:
   bool IsStopId(int32_t id) const;
@@ -89,6 +103,7 @@ class Sequence {
   std::optional<Detokenizer> detokenizer_;      // none: no text
   StopMatcher stop_matcher_;
   std::optional<FinishReason> finish_reason_;
+  bool has_bad_numbers_ = false;
   absl::Time first_token_ = absl::InfinitePast();
   absl::Time last_token_ = absl::InfinitePast();
 };

@@ -45,6 +45,8 @@ struct EngineStats {
   uint64_t prompt_tokens = 0;
   uint64_t generation_tokens = 0;
   uint64_t num_preemptions = 0;
+  uint64_t prefix_cache_queries = 0;  // tokens of prompts that were looked up, and those of them that were there
+  uint64_t prefix_cache_hits = 0;
   uint64_t requests_stop = 0;  // finished, by reason
   uint64_t requests_length = 0;
   uint64_t requests_abort = 0;

@@ -128,6 +128,8 @@ void StatsRecorder::SetGauges(const Scheduler& scheduler) {
   stats_.kv_pages_total = scheduler.pages_total();
   stats_.kv_pages_used = scheduler.pages_used();
   stats_.num_preemptions = scheduler.num_preemptions();
+  stats_.prefix_cache_queries = scheduler.prefix_cache_counts().queries;
+  stats_.prefix_cache_hits = scheduler.prefix_cache_counts().hits;
 }
 
 }  // namespace switchyard

@@ -79,10 +79,15 @@ void AddRequests(const EngineStats& stats, Families& out) {
   out.Gauge("kv_pages_used", "KV pages in use, of all ranks.", static_cast<double>(stats.kv_pages_used));
   out.Gauge("kv_pages_total", "KV pages, of all ranks.", static_cast<double>(stats.kv_pages_total));
   out.Counter("engine_steps_total", "Forward passes.", static_cast<double>(stats.num_steps));
-  out.Counter("prompt_tokens_total", "Prompt tokens processed.", static_cast<double>(stats.prompt_tokens));
+  out.Counter("prompt_tokens_total", "Prompt tokens of requests that have a token, cached ones included.",
+              static_cast<double>(stats.prompt_tokens));
   out.Counter("generation_tokens_total", "Tokens generated.", static_cast<double>(stats.generation_tokens));
   out.Counter("num_preemptions_total", "Requests preempted for want of KV pages.",
               static_cast<double>(stats.num_preemptions));
+  out.Counter("prefix_cache_queries_total", "Prompt tokens that were looked up in the prefix cache.",
+              static_cast<double>(stats.prefix_cache_queries));
+  out.Counter("prefix_cache_hits_total", "Prompt tokens that were found there, and not computed again.",
+              static_cast<double>(stats.prefix_cache_hits));
   const std::string finished = "request_success_total";
   const std::string help = "Finished requests by reason.";
   out.Counter(finished, help, static_cast<double>(stats.requests_stop), {{"finished_reason", "stop"}});

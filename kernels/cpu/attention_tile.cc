@@ -110,19 +110,19 @@ void WidenRow(const Element* HWY_RESTRICT elements, float scale, size_t count, f
   for (; x < count; ++x) out[x] = LoadElement(elements + x) * unit;
 }
 
-// Keys and values of positions [begin, end) as the products take them.
+// Keys and values of positions [begin, end) as the products take them; zeros before `first`, which no row sees.
 template <typename Element>
-void LoadBlock(const AttentionTile& tile, const KvRows& keys, const KvRows& values, int64_t begin, int64_t end,
-               const TileLayout& layout, float* scratch) {
+void LoadBlock(const AttentionTile& tile, const KvRows& keys, const KvRows& values, int64_t first, int64_t begin,
+               int64_t end, const TileLayout& layout, float* scratch) {
   const int64_t head_dim = tile.head_dim;
   float* transposed = scratch + layout.keys;
   // Four keys at a time, which may lie on several pages.
   for (int64_t p = begin; p < end; p += 4) {
     const float* rows[4];
     for (int64_t j = 0; j < 4; ++j) {
-      if (p + j < end) {
+      float* value = scratch + layout.values + (p + j - begin) * layout.width;
+      if (p + j >= first && p + j < end) {
         const int64_t row = keys.At(tile.sequence, tile.kv_head, p + j);
-        float* value = scratch + layout.values + (p + j - begin) * layout.width;
         if constexpr (std::is_same_v<Element, float>) {
           rows[j] = keys.Elements<float>(row);
           std::copy_n(values.Elements<float>(row), head_dim, value);
@@ -134,7 +134,8 @@ void LoadBlock(const AttentionTile& tile, const KvRows& keys, const KvRows& valu
         }
         std::fill(value + head_dim, value + layout.width, 0.0f);
       } else {
-        rows[j] = rows[0];  // any number will do: no row sees it
+        std::fill_n(value, layout.width, 0.0f);
+        rows[j] = value;
       }
     }
     float* out = transposed + (p - begin);
@@ -215,9 +216,11 @@ void AttendElements(const AttentionTile& tile, const KvRows& keys, const KvRows&
   }
   const auto [low, high] = std::minmax_element(tile.positions, tile.positions + tile.tokens);
   const int64_t last = *high;
-  for (int64_t begin = std::max<int64_t>(0, *low - tile.window + 1); begin <= last; begin += kTileKeys) {
+  const int64_t first = std::max<int64_t>(0, *low - tile.window + 1);
+  // Blocks begin where they would in any other tile: a row's sums do not depend on its neighbours.
+  for (int64_t begin = first / kTileKeys * kTileKeys; begin <= last; begin += kTileKeys) {
     const int64_t end = std::min(last + 1, begin + kTileKeys);
-    LoadBlock<Element>(tile, keys, values, begin, end, layout, scratch);
+    LoadBlock<Element>(tile, keys, values, first, begin, end, layout, scratch);
     for (int64_t strip = 0; strip < layout.rows; strip += kStripRows) {
       Seen seen[kStripRows];
       int64_t depth = 0;  // keys that the strip sees, counted from the block's first

@@ -7,23 +7,18 @@
 #include "kernels/cpu/attention_tile.h"
 
 namespace switchyard {
-namespace {
-
-// Rows that pay for bringing keys into a tile's form.
-constexpr int64_t kMinTileRows = 8;
-
-}  // namespace
 
 void PagedAttentionRunner::Assign(const AttentionIndex& index, int64_t queries) {
   const std::span<const int32_t> begin = index.sequence_begin.As<int32_t>();
   const int64_t tile_tokens = std::max<int64_t>(1, kAttentionTileRows / queries);
   spans_.clear();
   for (size_t s = 0; s + 1 < begin.size(); ++s) {
-    for (int64_t token = begin[s]; token < begin[s + 1];) {
-      const int64_t left = begin[s + 1] - token;
-      const bool is_tile = left > 1 && std::min(left, tile_tokens) * queries >= kMinTileRows;
-      spans_.push_back({token, is_tile ? std::min(left, tile_tokens) : 1});
-      token += spans_.back().tokens;
+    // A tile and a token by itself are summed in different orders. A sequence that brings several tokens has them in
+    // tiles only, even where few rows are left for the last one, so that its numbers do not tell where it was cut.
+    const bool in_tiles = begin[s + 1] - begin[s] > 1;
+    for (int64_t token = begin[s]; token < begin[s + 1]; token += spans_.back().tokens) {
+      spans_.push_back(
+          {.first_token = token, .tokens = std::min(begin[s + 1] - token, tile_tokens), .is_tile = in_tiles});
     }
   }
 }
@@ -55,7 +50,7 @@ void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIn
       const int64_t offset = (span.first_token * num_heads + kv_head * queries) * head_dim;
       const float* token_q = q.As<float>().data() + offset;
       float* token_out = out.As<float>().data() + offset;
-      if (span.tokens == 1) {
+      if (!span.is_tile) {
         AttendOneToken({.q = token_q,
                         .out = token_out,
                         .queries = queries,

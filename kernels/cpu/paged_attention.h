@@ -15,15 +15,17 @@ class PagedAttentionRunner {
   // `pool` outlives this.
   explicit PagedAttentionRunner(ThreadPool& pool) : pool_(pool), scratch_(pool.max_workers()) {}
 
-  // See Backend::PagedAttention. Work is divided over tiles and KV heads together. A token's result may differ in the
-  // last bits with the number of its neighbours, as their tiles order the sums differently.
+  // See Backend::PagedAttention. Work is divided over tiles and KV heads together. The result of a token that has others
+  // of its sequence beside it depends on what it sees only, not on which those are; by itself it may differ in the last
+  // bits, as sums are ordered differently.
   void Run(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q, const KvPages& pages,
            TensorView out);
 
  private:
   struct Span {
     int64_t first_token;
-    int64_t tokens;  // 1: the kernel of single tokens
+    int64_t tokens;
+    bool is_tile;  // false: one token, for the kernel of single tokens
   };
 
   // Divides the tokens of each sequence.

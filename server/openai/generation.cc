@@ -1,6 +1,8 @@
 #include "server/openai/generation.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -229,10 +231,15 @@ ordered_json Generation::UsageSoFar() const {
   int64_t prompt = 0;
   for (const Prompt& entry : plan_.prompts) prompt += static_cast<int64_t>(entry.ids.size());
   int64_t completion = 0;
+  // Of the candidates of one prompt, each of which finds what an earlier one has computed, the one that found least.
   int64_t cached = 0;
-  for (const ChoiceProgress& choice : choices_) {
-    completion += choice.usage.completion_tokens;
-    cached += choice.usage.cached_tokens;
+  for (size_t i = 0; i < choices_.size(); i += static_cast<size_t>(plan_.candidates)) {
+    int32_t least = choices_[i].usage.cached_tokens;
+    for (const ChoiceProgress& choice : std::span(choices_).subspan(i, static_cast<size_t>(plan_.candidates))) {
+      completion += choice.usage.completion_tokens;
+      least = std::min(least, choice.usage.cached_tokens);
+    }
+    cached += least;
   }
   return {{"prompt_tokens", prompt},
           {"completion_tokens", completion},

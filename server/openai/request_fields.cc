@@ -45,16 +45,9 @@ constexpr Unsupported kOfChat[] = {
 };
 
 // Whatever they say, the generated tokens are the same.
-constexpr const char* kWithoutEffect[] = {"store",
-                                          "metadata",
-                                          "service_tier",
-                                          "verbosity",
-                                          "prompt_cache_key",
-                                          "safety_identifier",
-                                          "cache_salt",
-                                          "prediction",
-                                          "reasoning_effort",
-                                          "prompt_cache_retention"};
+constexpr const char* kWithoutEffect[] = {"store",      "metadata",         "service_tier",
+                                          "verbosity",  "prompt_cache_key", "safety_identifier",
+                                          "prediction", "reasoning_effort", "prompt_cache_retention"};
 
 bool AsksForNothing(const json& value, Harmless harmless) {
   switch (harmless) {

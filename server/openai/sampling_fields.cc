@@ -127,6 +127,7 @@ void ReadChoices(FieldReader& fields, const ModelContext& model, GenerationPlan*
   }
   constexpr auto kInt = std::numeric_limits<int32_t>();
   plan->request.priority = static_cast<int32_t>(fields.Int("priority", kInt.min(), kInt.max()).value_or(0));
+  plan->request.cache_salt = fields.String("cache_salt").value_or("");
   plan->return_token_ids = fields.Bool("return_token_ids").value_or(false) || model.tokenizer() == nullptr;
   plan->request.return_experts = fields.Bool("return_expert_ids").value_or(false);
   plan->expert_ids_per_layer = plan->request.return_experts ? model.info().spec.experts_per_token : 0;

@@ -172,6 +172,7 @@ absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& mes
   request.detokenize = message.has_detokenize() ? message.detokenize() : engine.tokenizer() != nullptr;
   request.text_continues_prompt = !message.has_chat();
   request.priority = message.priority();
+  request.cache_salt = message.cache_salt();
   return request;
 }
 

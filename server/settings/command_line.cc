@@ -75,7 +75,8 @@ void AddCommand(Command command, std::vector<Flag> flags, CLI::App* parent, Comm
     const std::string help = HelpOf(flag);
     CLI::Option* option;
     if (flag.is_switch) {
-      option = app->add_flag("--" + flag.name, help);
+      const bool is_on = flag.show() == "true";
+      option = app->add_flag("--" + flag.name + (is_on ? ",!--no-" + flag.name : ""), help);
     } else {
       option = app->add_option("--" + flag.name, help);
       option->type_name(flag.value);

@@ -27,7 +27,7 @@ struct Flag {
   std::function<std::optional<std::string>()> show;
   // Only of a flag that may be given several times, each of which is read: all values now. `show` is unset then.
   std::function<std::vector<std::string>()> show_all;
-  bool is_switch = false;
+  bool is_switch = false;  // where it is on by default, --no-NAME turns it off
   bool is_secret = false;  // its values are not printed
 };
 

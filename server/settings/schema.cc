@@ -155,6 +155,8 @@ void AddEngineFlags(SettingsDraft* draft, std::vector<Flag>* flags) {
                                        "a request runs once there is memory for its longest answer, or once there is "
                                        "for its prompt, and may have to be computed again",
                                        {"worst-case", "optimistic"}, &engine.admission)));
+  flags->push_back(In(memory, SwitchFlag("prefix-caching", "prompts that begin like earlier ones go on from there",
+                                         &engine.prefix_caching)));
 
   const char* other = "Numerics and logs";
   flags->push_back(In(other, DTypeFlag(&engine.dtype)));

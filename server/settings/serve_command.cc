@@ -47,7 +47,8 @@ std::string ServeCommandOf(const EngineConfig& engine) {
     if (flags[i].show == nullptr) continue;  // given several times: of front ends, not of the engine
     const std::optional<std::string> value = flags[i].show();
     if (!value.has_value() || value == default_flags[i].show()) continue;
-    absl::StrAppend(&command, " --", flags[i].name);
+    const bool is_turned_off = flags[i].is_switch && value == "false";
+    absl::StrAppend(&command, is_turned_off ? " --no-" : " --", flags[i].name);
     if (!flags[i].is_switch) absl::StrAppend(&command, " ", Quoted(*value));
   }
   return command;

@@ -24,6 +24,44 @@ def test_shape(complete):
     assert reply["choices"][0]["finish_reason"] == "length"
 
 
+def cached_of(reply):
+    return reply["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_a_prompt_that_was_there_before_is_cached(complete, server):
+    prompt = [5 + i % 50 for i in range(101)]
+    before = server.metric("switchyard:prefix_cache_hits_total"), server.metric("switchyard:prefix_cache_queries_total")
+    first, again = (complete(prompt=prompt, max_tokens=8, logprobs=2) for _ in range(2))
+    assert (cached_of(first), cached_of(again)) == (0, 96)
+    assert text_of(again) == text_of(first)
+    assert again["choices"][0]["logprobs"] == first["choices"][0]["logprobs"]
+    assert server.metric("switchyard:prefix_cache_hits_total") == before[0] + 96
+    assert server.metric("switchyard:prefix_cache_queries_total") == before[1] + 202
+
+
+def test_only_prompts_of_one_salt_share_what_is_cached(complete):
+    prompt = [9 + i % 40 for i in range(70)]
+    salts = ("a", "b", "a", None)
+    replies = [complete(prompt=prompt, max_tokens=4, **({"cache_salt": salt} if salt else {})) for salt in salts]
+    assert [cached_of(reply) for reply in replies] == [0, 0, 64, 0]
+    assert len({text_of(reply) for reply in replies}) == 1
+
+
+def test_choices_of_a_prompt_are_not_cached_by_each_other(complete):
+    reply = complete(prompt=[13 + i % 30 for i in range(60)], n=4, max_tokens=2, temperature=1)
+    assert cached_of(reply) == 0
+
+
+def test_log_probabilities_of_a_cached_prompt_are_the_same_bits(complete):
+    prompt = [17 + i % 60 for i in range(90)]
+    fields = {"prompt": prompt, "echo": True, "logprobs": 1, "max_tokens": 1}
+    first = complete(**fields)
+    complete(prompt=prompt, max_tokens=4)
+    again = complete(**fields)
+    assert cached_of(again) == 0
+    assert again["choices"][0]["logprobs"] == first["choices"][0]["logprobs"]
+
+
 def test_sixteen_tokens_are_the_default(complete):
     assert complete(prompt=PROMPT)["usage"]["completion_tokens"] == 16
 

@@ -54,7 +54,8 @@ def test_metrics_have_vllms_names(server, complete):
                  "generation_tokens_total", "request_success_total", "time_to_first_token_seconds_bucket",
                  "inter_token_latency_seconds_sum", "request_time_per_output_token_seconds_count",
                  "e2e_request_latency_seconds_bucket", "request_queue_time_seconds_sum",
-                 "request_prefill_time_seconds_sum", "request_decode_time_seconds_sum", "num_preemptions_total"):
+                 "request_prefill_time_seconds_sum", "request_decode_time_seconds_sum", "num_preemptions_total",
+                 "prefix_cache_queries_total", "prefix_cache_hits_total"):
         assert re.search(rf"^switchyard:{name}[ {{]", text, re.M), name
 
 

@@ -82,6 +82,8 @@ def test_an_idle_server_finds_a_stopped_process_too(start_pair):
 def expect_recovery(pair, before):
     harness.wait_until(lambda: pair.leader.get("/ready").status_code == 200, "the ranks are built anew")
     assert pair.answer() == before
+    assert pair.leader.metric("switchyard:prefix_cache_queries_total") > 0
+    assert pair.leader.metric("switchyard:prefix_cache_hits_total") == 0  # new pages, nothing in them
     assert pair.leader.metric("switchyard:rank_restarts_total") == 1
     assert idle(pair.leader)
 

@@ -60,6 +60,14 @@ def test_chats_are_golden(server, golden):
         assert by_chat.finish.timings.prefill_us > 0
 
 
+def test_a_prompt_that_was_there_before_is_cached(server):
+    tokens = [7 + i % 40 for i in range(53)]
+    answers = [merge(server.stub.Generate(request_for(tokens=tokens, max_tokens=4, cache_salt=salt)))
+               for salt in ("", "", "mine", "mine")]
+    assert [answer.usage.cached_tokens for answer in answers] == [0, 48, 0, 48]
+    assert all(answer.token_ids == answers[0].token_ids for answer in answers)
+
+
 def test_prompt_log_probabilities_are_golden(server, golden):
     for expected in golden["sequences"]:
         request = request_for(tokens=expected["tokens"], max_tokens=1, num_prompt_logprobs=0, num_logprobs=3)

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/engine/device_engine_test.h"
+#include "tests/engine/device_prefix_cache.h"
 
 namespace switchyard {
 namespace {
@@ -17,6 +18,10 @@ TEST_P(EmulatedEngineTest, ScoresAndContinuesAsTheReference) {
                                                           .max_scored_tokens = 40,
                                                           .max_generated_tokens = 8,
                                                           .max_batch_tokens = 32});
+}
+
+TEST(EmulatedPrefixCache, GivesTheSameBehindACachedBeginning) {
+  ExpectSameBehindACachedBeginning(SWITCHYARD_SOURCE_DIR, /*num_gpus=*/2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Gpus, EmulatedEngineTest, testing::ValuesIn(DeviceEngineCases(SWITCHYARD_SOURCE_DIR)),

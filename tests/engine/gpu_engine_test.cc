@@ -11,6 +11,7 @@
 
 #include "kernels/device_info.h"
 #include "tests/engine/device_engine_test.h"
+#include "tests/engine/device_prefix_cache.h"
 
 namespace switchyard {
 namespace {
@@ -40,6 +41,12 @@ TEST_P(GpuEngineTest, ScoresAndContinuesAsTheReference) {
 TEST_P(GpuEngineTest, ScoresAndContinuesAsTheReferenceInChunks) {
   ExpectScoresAndContinuationsOfTheReference(
       GetParam(), {.source_dir = SourceDir(), .num_gpus = num_gpus_, .max_batch_tokens = 37});
+}
+
+TEST(GpuPrefixCache, GivesTheSameBehindACachedBeginning) {
+  const absl::StatusOr<std::vector<GpuInfo>> gpus = ListGpus();
+  if (!gpus.ok()) GTEST_SKIP() << "needs a GPU: " << gpus.status().message();
+  ExpectSameBehindACachedBeginning(SourceDir(), static_cast<int>(gpus->size()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Gpus, GpuEngineTest, testing::ValuesIn(DeviceEngineCases(SourceDir())),

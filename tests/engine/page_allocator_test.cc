@@ -65,6 +65,82 @@ TEST(PageLease, HandsOutRecentlyUsedPagesFirst) {
   EXPECT_EQ(std::vector<int32_t>(lease.pages().begin(), lease.pages().end()), pages);
 }
 
+TEST(PageLease, SharesKeptPagesWhichReturnWithTheirLastHolder) {
+  PageAllocator allocator(4);
+  PageLease first(&allocator);
+  ASSERT_TRUE(first.Grow(2));
+  const std::vector<int32_t> pages(first.pages().begin(), first.pages().end());
+  for (const int32_t page : pages) allocator.Keep(page);
+  PageLease second(&allocator);
+  second.Share(pages);
+  EXPECT_EQ(allocator.num_used(), 2);
+  first.Clear();
+  EXPECT_EQ(allocator.num_used(), 2);
+  EXPECT_TRUE(allocator.IsHeld(pages[0]));
+  second.Clear();
+  EXPECT_EQ(allocator.num_free(), 4);
+  EXPECT_FALSE(allocator.IsHeld(pages[0]));
+  second.Share(pages);
+  EXPECT_EQ(std::vector<int32_t>(second.pages().begin(), second.pages().end()), pages);
+  EXPECT_EQ(allocator.num_used(), 2);
+}
+
+TEST(PageLease, ReplacesAPageByOneThatIsKept) {
+  PageAllocator allocator(3);
+  PageLease first(&allocator);
+  PageLease second(&allocator);
+  ASSERT_TRUE(first.Grow(1) && second.Grow(2));
+  const int32_t kept = first.pages()[0];
+  allocator.Keep(kept);
+  second.Replace(1, kept);
+  EXPECT_EQ(second.pages()[1], kept);
+  EXPECT_EQ(allocator.num_free(), 1);
+  first.Clear();
+  EXPECT_EQ(allocator.num_free(), 1);
+}
+
+TEST(PageAllocator, EvictsKeptPagesLastAndInTheOrderInWhichTheyWereLeft) {
+  std::vector<int32_t> evicted;
+  PageAllocator allocator(4, [&](int32_t page) { evicted.push_back(page); });
+  PageLease first(&allocator);
+  PageLease second(&allocator);
+  ASSERT_TRUE(first.Grow(2) && second.Grow(1));
+  const std::vector<int32_t> left = {second.pages()[0], first.pages()[1], first.pages()[0]};
+  for (const int32_t page : left) allocator.Keep(page);
+  second.Clear();
+  first.Clear();
+  PageLease other(&allocator);
+  ASSERT_TRUE(other.Grow(1));
+  EXPECT_TRUE(evicted.empty());
+  ASSERT_TRUE(other.Grow(3));
+  EXPECT_EQ(evicted, left);
+}
+
+TEST(PageAllocator, DroppedPagesAreLikeAnyOther) {
+  int num_evictions = 0;
+  PageAllocator allocator(2, [&](int32_t) { ++num_evictions; });
+  PageLease lease(&allocator);
+  ASSERT_TRUE(lease.Grow(2));
+  const std::vector<int32_t> pages(lease.pages().begin(), lease.pages().end());
+  for (const int32_t page : pages) allocator.Keep(page);
+  allocator.Drop(pages[0]);
+  lease.Clear();
+  allocator.Drop(pages[1]);
+  EXPECT_EQ(allocator.num_free(), 2);
+  ASSERT_TRUE(lease.Grow(2));
+  EXPECT_EQ(num_evictions, 0);
+}
+
+TEST(PageAllocatorDeathTest, SharesNothingThatIsNotKept) {
+  EXPECT_DEATH(
+      {
+        PageAllocator allocator(2);
+        PageLease lease(&allocator);
+        lease.Share(std::vector<int32_t>{1});
+      },
+      "is_kept");
+}
+
 TEST(PageAllocatorDeathTest, RefusesToGoWhilePagesAreHeld) {
   EXPECT_DEATH(
       {

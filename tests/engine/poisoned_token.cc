@@ -52,6 +52,15 @@ std::vector<GenerationRequest> SoundRequests(const std::string& name) {
   return requests;
 }
 
+// A beginning of two pages that a poisoned request shares, and a sound end.
+GenerationRequest SharedBeginning(const std::string& id, std::vector<int32_t> end) {
+  std::vector<int32_t> prompt = {5, 6, 7, 8, 9, 10, 11, 12};
+  prompt.insert(prompt.end(), end.begin(), end.end());
+  GenerationRequest request = GreedyRequest(id, prompt, 4);
+  request.stop.ignore_eos = true;
+  return request;
+}
+
 void ExpectSame(const std::vector<Completion>& got, const std::vector<Completion>& expected, const std::string& where) {
   for (size_t i = 0; i < expected.size(); ++i) {
     SCOPED_TRACE(absl::StrCat(where, ", request ", i));
@@ -73,10 +82,11 @@ void ExpectNanToFailItsOwnRequestOnly(EngineConfig config, const std::string& wh
   ASSERT_TRUE(WriteSyntheticCheckpoint(SmallModel(), config.model_dir).ok());
   config.max_model_len = 32;
   config.page_size = 4;
-  std::vector<Completion> expected;
+  std::vector<Completion> expected, expected_shared;
   {
     const std::unique_ptr<Engine> sound = StartEngine(config);
     expected = RunTogether(*sound, SoundRequests("sound "));
+    expected_shared = RunTogether(*sound, {SharedBeginning("shared", {13, 14, 15})});
   }
   PoisonEmbedding(config.model_dir + "/model.safetensors");
 
@@ -102,6 +112,21 @@ void ExpectNanToFailItsOwnRequestOnly(EngineConfig config, const std::string& wh
   EXPECT_EQ(engine->Stats().requests_error, got.size() - num_sound);
   // The pages of the failed are used again, with NaN beyond what their new owners have written.
   ExpectSame(RunTogether(*engine, SoundRequests("after ")), expected, "on the same pages");
+  // Nor does the prefix cache give them to others. What the failed one shared is suspect, and computed anew.
+  const std::vector<std::pair<std::string, int32_t>> cached = {{"first", 0}, {"again", 8}, {"after", 0}, {"end", 8}};
+  for (const auto& [id, cached_tokens] : cached) {
+    if (id == "after") {
+      EXPECT_EQ(RunAlone(*engine, SharedBeginning("poisoned", {kPoison, 13, 14, 15, 16})).finish, FinishReason::kError);
+    }
+    const std::vector<Completion> shared = RunTogether(*engine, {SharedBeginning(id, {13, 14, 15})});
+    ExpectSame(shared, expected_shared, id);
+    EXPECT_EQ(shared[0].usage.cached_tokens, cached_tokens) << id;
+  }
+  const std::vector<Completion> failed = RunTogether(
+      *engine, {SharedBeginning("poisoned", {kPoison, 13, 14, 15, 16}), SharedBeginning("beside", {13, 14})});
+  EXPECT_EQ(failed[0].finish, FinishReason::kError);
+  EXPECT_EQ(failed[1].finish, FinishReason::kLength);
+  EXPECT_EQ(engine->Stats().kv_pages_used, 0);
   EXPECT_TRUE(engine->Health().ok());
   std::filesystem::remove_all(config.model_dir);
 }

@@ -46,7 +46,9 @@ def mixed_client(server, stop, seed, failures):
 
 
 def test_soak(tmp_path):
-    with harness.Server(tmp_path, "--ranks", "2", "--http-header-timeout", "5s", "--max-running-requests", "16") as server:
+    # So few KV pages that the prefix cache has been in all of them before the first quarter ends.
+    with harness.Server(tmp_path, "--ranks", "2", "--http-header-timeout", "5s", "--max-running-requests", "16",
+                        "--kv-cache", "32MiB") as server:
         faults.warm_up(server)
         bystander = faults.Bystander(server)
         stop = threading.Event()

@@ -67,13 +67,17 @@ class AttentionTest : public BackendTest {
     return step;
   }
 
+  std::vector<float> Attend(Step& step, const std::vector<float>& q) {
+    std::vector<float> out(q.size(), NAN);
+    const Shape shape{step.tokens(), step.spec.num_heads, step.spec.head_dim};
+    backend_->PagedAttention(step.spec, step.Index(), View(q, shape), step.Pages(), View(out, shape));
+    return out;
+  }
+
   void ExpectAttention(Step& step) {
     const auto [num_heads, num_kv_heads, head_dim, scale, window] = step.spec;
-    const int64_t size = step.tokens() * num_heads * head_dim;
-    const std::vector<float> q = Normal(size);
-    std::vector<float> out(size, NAN);
-    const Shape shape{step.tokens(), num_heads, head_dim};
-    backend_->PagedAttention(step.spec, step.Index(), View(q, shape), step.Pages(), View(out, shape));
+    const std::vector<float> q = Normal(step.tokens() * num_heads * head_dim);
+    const std::vector<float> out = Attend(step, q);
     for (int64_t t = 0; t < step.tokens(); ++t) {
       for (int64_t h = 0; h < num_heads; ++h) {
         const int64_t kv_head = h / (num_heads / num_kv_heads);
@@ -165,6 +169,30 @@ TEST_P(AttentionTest, WindowsEndWithinAndBetweenTiles) {
     const int64_t unseen = std::max<int64_t>(0, 123 - window + 1) / 8;
     for (int64_t page = 0; page < unseen; ++page) step.page_table[2 * step.max_pages + page] = -1;
     ExpectAttention(step);
+  }
+}
+
+// What the prefix cache rests on where it promises the same bits (docs/PREFIX_CACHE.md).
+TEST_P(AttentionTest, ATokensResultDoesNotDependOnWhereItsSequenceWasCut) {
+  constexpr int32_t kTokens = 150;
+  for (const int64_t heads : {2, 6}) {
+    for (const std::optional<int64_t> window : {std::optional<int64_t>(), std::optional<int64_t>(50)}) {
+      Step whole =
+          MakeStep({.num_heads = heads, .num_kv_heads = 2, .head_dim = 24, .scale = 0.2f, .sliding_window = window}, 16,
+                   {{0, kTokens}});
+      const int64_t token_size = heads * whole.spec.head_dim;
+      const std::vector<float> q = Normal(kTokens * token_size);
+      const std::vector<float> expected = Attend(whole, q);
+      for (const int32_t first : {1, 16, 63, 64, 97, kTokens - 3, kTokens - 2}) {
+        SCOPED_TRACE(testing::Message() << heads << " heads, from " << first << (window ? ", window" : ""));
+        Step rest = whole;
+        rest.positions.erase(rest.positions.begin(), rest.positions.begin() + first);
+        rest.token_sequence.resize(rest.positions.size());
+        rest.sequence_begin.back() = static_cast<int32_t>(rest.positions.size());
+        const std::vector<float> got = Attend(rest, {q.begin() + first * token_size, q.end()});
+        EXPECT_EQ(got, std::vector<float>(expected.begin() + first * token_size, expected.end()));
+      }
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 #include "tests/server/fake_engine.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace switchyard {
@@ -89,9 +90,14 @@ absl::Status FakeEngine::Submit(GenerationRequest request, UpdateCallback on_upd
   absl::MutexLock lock(&mu_);
   if (!options_.submit_status.ok()) return options_.submit_status;
   if (active_.count(request.id) > 0) return absl::InvalidArgumentError("the id is in use");
+  const bool is_known = std::any_of(submitted_.begin(), submitted_.end(), [&](const GenerationRequest& earlier) {
+    return earlier.prompt == request.prompt && earlier.cache_salt == request.cache_salt;
+  });
+  const int32_t cached_tokens = is_known ? static_cast<int32_t>(request.prompt.size()) - 1 : 0;
   submitted_.push_back(request);
   auto active = std::make_unique<Active>(Active{.request = request,
                                                 .on_update = std::move(on_update),
+                                                .cached_tokens = cached_tokens,
                                                 .allowed = granted_,
                                                 .assembler = Utf8Assembler(),
                                                 .stops = StopMatcher(request.stop.strings)});
@@ -158,7 +164,9 @@ void FakeEngine::Run() {
 RequestUpdate FakeEngine::NextUpdate(Active& active) const {
   const GenerationRequest& request = active.request;
   RequestUpdate update;
-  update.usage = {.prompt_tokens = static_cast<int32_t>(request.prompt.size()), .completion_tokens = active.produced};
+  update.usage = {.prompt_tokens = static_cast<int32_t>(request.prompt.size()),
+                  .completion_tokens = active.produced,
+                  .cached_tokens = active.cached_tokens};
   if (active.aborted) {
     update.finish = FinishReason::kAborted;
     return update;

@@ -1,4 +1,5 @@
-// An Engine without a model: every request gets the same text, byte by byte, when the test says so.
+// An Engine without a model: every request gets the same text, byte by byte, when the test says so. A prompt that was
+// there before, with the same salt, counts as cached but for its last token.
 #pragma once
 
 #include <map>
@@ -67,6 +68,7 @@ class FakeEngine : public Engine {
   struct Active {
     GenerationRequest request;
     UpdateCallback on_update;
+    int32_t cached_tokens = 0;
     int allowed = 0;
     int produced = 0;
     bool aborted = false;

@@ -131,6 +131,33 @@ TEST_F(Completions, GeneratesEveryCandidateAndReturnsTheBest) {
   EXPECT_EQ(reply["usage"]["completion_tokens"], 6 * 5);
 }
 
+TEST_F(Completions, UsageCountsWhatWasCachedOfEachPromptOnce) {
+  Serve();
+  const auto cached = [this](json fields) {
+    fields["max_tokens"] = 1;
+    return Ask(kPath, fields)["usage"]["prompt_tokens_details"]["cached_tokens"].get<int>();
+  };
+  // Later candidates find what the first has computed, which nobody had computed before.
+  EXPECT_EQ(cached({{"prompt", "Hello"}, {"n", 3}}), 0);
+  EXPECT_EQ(cached({{"prompt", "Hello"}, {"n", 3}}), 5);  // of <s>Hello
+  EXPECT_EQ(cached({{"prompt", json::array({"Hello", "other", "Hello"})}, {"best_of", 2}}), 10);
+}
+
+TEST_F(Completions, OnlyTheSameSaltSharesWhatIsCached) {
+  Serve();
+  const auto cached = [this](const std::string& salt) {
+    return Ask(kPath, {{"prompt", "Hello"},
+                       {"max_tokens", 1},
+                       {"cache_salt", salt}})["usage"]["prompt_tokens_details"]["cached_tokens"]
+        .get<int>();
+  };
+  EXPECT_EQ(cached("mine"), 0);
+  EXPECT_EQ(cached("yours"), 0);
+  EXPECT_EQ(cached("mine"), 5);
+  EXPECT_EQ(engine_->submitted().front().cache_salt, "mine");
+  EXPECT_EQ(ErrorOf(Post(kPath, {{"prompt", "Hi"}, {"cache_salt", 5}}), 400)["param"], "cache_salt");
+}
+
 TEST_F(Completions, RefusesCandidatesThatAStreamCannotChooseFrom) {
   Serve();
   const json body = {{"prompt", "A"}, {"n", 1}, {"best_of", 2}, {"stream", true}};

@@ -139,6 +139,8 @@ TEST_F(Probes, WriteMetricsUnderBothPrefixes) {
   stats.requests_rejected = {1, 2, 3};
   stats.straggler_wait_seconds = {0, 1.5};
   stats.num_rank_restarts = 6;
+  stats.prefix_cache_queries = 70;
+  stats.prefix_cache_hits = 48;
   stats.offload = {.num_needed = 40,
                    .num_hits = 30,
                    .num_prefetched = 6,
@@ -156,6 +158,8 @@ TEST_F(Probes, WriteMetricsUnderBothPrefixes) {
              "requests_rejected_total{model_name=\"fake\",reason=\"queue_time\"} 3\n",
              "moe_straggler_wait_seconds{model_name=\"fake\",rank=\"1\"} 1.5\n",
              "rank_restarts_total{model_name=\"fake\"} 6\n",
+             "prefix_cache_queries_total{model_name=\"fake\"} 70\n",
+             "prefix_cache_hits_total{model_name=\"fake\"} 48\n",
              "kv_cache_usage_perc{model_name=\"fake\"} 0.25\n",
              "request_success_total{model_name=\"fake\",finished_reason=\"stop\"} 7\n",
              "time_to_first_token_seconds_bucket{model_name=\"fake\",le=\"+Inf\"} 0\n",

@@ -40,6 +40,12 @@ TEST_F(Generate, StreamsTokensTextUsageAndFinish) {
   EXPECT_FALSE(answer.merged.has_status());
 }
 
+TEST_F(Generate, UsageCountsCachedTokens) {
+  Start();
+  EXPECT_EQ(Call(TextRequest("a")).merged.usage().cached_tokens(), 0);
+  EXPECT_EQ(Call(TextRequest("b")).merged.usage().cached_tokens(), 2);
+}
+
 TEST_F(Generate, SendsLogProbabilitiesOfPromptAndTokensWhenAsked) {
   Start();
   v1::GenerateRequest request = TextRequest("a", 2);
@@ -116,12 +122,14 @@ TEST_F(Generate, TellsTheEngineTheDeadlineAndThePriority) {
   Start();
   v1::GenerateRequest request = TextRequest("a");
   request.set_priority(-3);
+  request.set_cache_salt("mine");
   grpc::ClientContext context;
   const auto deadline = std::chrono::system_clock::now() + std::chrono::hours(1);
   context.set_deadline(deadline);
   EXPECT_TRUE(ReadAll(stub_->Generate(&context, request).get()).status.ok());
   const GenerationRequest submitted = engine_->submitted().front();
   EXPECT_EQ(submitted.priority, -3);
+  EXPECT_EQ(submitted.cache_salt, "mine");
   EXPECT_LT(absl::AbsDuration(submitted.deadline - absl::FromChrono(deadline)), absl::Seconds(60));
 }
 

@@ -365,6 +365,21 @@ TEST_F(CommandLineTest, ASwitchThatTurnsOffSurvivesTheFile) {
   EXPECT_TRUE(ParseOk("serve --model m").engine.cuda_graphs);
 }
 
+TEST_F(CommandLineTest, ASwitchThatIsOnByDefaultHasAnOpposite) {
+  EXPECT_TRUE(ParseOk("serve --model m").engine.prefix_caching);
+  EXPECT_TRUE(ParseOk("serve --model m --prefix-caching").engine.prefix_caching);
+  EXPECT_FALSE(ParseOk("serve --model m --no-prefix-caching").engine.prefix_caching);
+  EXPECT_FALSE(ParseOk("serve --model m --prefix-caching=false").engine.prefix_caching);
+  const absl::StatusOr<CommandLine> printed = Parse("serve --model m --no-prefix-caching --print-config");
+  ASSERT_TRUE(printed.ok()) << printed.status();
+  const std::string file = Write("p.toml", printed->output);
+  EXPECT_FALSE(ParseOk("serve --config " + file).engine.prefix_caching);
+  EXPECT_TRUE(ParseOk("serve --prefix-caching --config " + file).engine.prefix_caching);
+  environment_ = {{"SWITCHYARD_PREFIX_CACHING", "false"}};
+  EXPECT_FALSE(ParseOk("serve --model m").engine.prefix_caching);
+  EXPECT_TRUE(absl::StrContains(Parse("serve --help")->output, "--no-prefix-caching"));
+}
+
 TEST_F(CommandLineTest, HelpNamesGroupsDefaultsAndVersion) {
   const absl::StatusOr<CommandLine> help = Parse("serve --help");
   ASSERT_TRUE(help.ok()) << help.status();

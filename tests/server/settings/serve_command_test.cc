@@ -30,7 +30,7 @@ TEST(ServeCommandOf, IsReadBackAsTheSameEngine) {
         "serve --model m --device cuda --gpus 0,0 --quantize nf4 --kv-dtype fp8 --attention tensor-parallel",
         "serve --model m --device cuda --gpus 1,0 --quantize int4-g64 --quantize-attention none --no-cuda-graphs",
         "serve --model m --device cuda --gpus 0 --offload-experts auto --kv-cache 2GiB",
-        "serve --model m --offload-experts 3 --offload-dir /var/tmp",
+        "serve --model m --offload-experts 3 --offload-dir /var/tmp", "serve --model m --no-prefix-caching --ranks 2",
         "serve --model m --device cuda --gpus 0 --quantize-embeddings int8 --exchange all_reduce --kv-cache 1GiB"}) {
     const EngineConfig engine = Parsed(line);
     const std::string command = ServeCommandOf(engine);
@@ -42,6 +42,7 @@ TEST(ServeCommandOf, IsReadBackAsTheSameEngine) {
     EXPECT_EQ(again.kv_dtype, engine.kv_dtype) << command;
     EXPECT_EQ(again.expert_places, engine.expert_places) << command;
     EXPECT_EQ(again.offload_dir, engine.offload_dir) << command;
+    EXPECT_EQ(again.prefix_caching, engine.prefix_caching) << command;
     EXPECT_EQ(again.attention, engine.attention) << command;
     EXPECT_EQ(again.cuda_graphs, engine.cuda_graphs) << command;
     EXPECT_EQ(again.kv_cache_bytes, engine.kv_cache_bytes) << command;
