@@ -17,7 +17,8 @@ using boost::system::error_code;
 class RequestParser::Impl {
  public:
   explicit Impl(const Limits& limits) : limits_(limits) {
-    parser_.header_limit(static_cast<uint32_t>(limits.max_header_bytes));
+    // Beast counts the start line or not, depending on how the bytes come; what is counted here comes first.
+    parser_.header_limit(static_cast<uint32_t>(limits.max_header_bytes) + 1);
     parser_.body_limit(static_cast<uint64_t>(limits.max_body_bytes));
   }
 
@@ -27,16 +28,20 @@ class RequestParser::Impl {
     parser_.eager(!in_header);
     error_code error;
     const size_t used = parser_.put(boost::asio::buffer(bytes.data(), bytes.size()), error);
-    if (error && error != HttpError::need_more) {
+    const bool waits = error == HttpError::need_more;
+    header_bytes_ += in_header ? used : 0;
+    // Of a header all is kept until its end; of a body only what must be known whole, as a trailer must.
+    const size_t kept = (waits ? bytes.size() - used : 0) + (in_header ? header_bytes_ : 0);
+    if (error && !waits) {
       Refuse(error);
+    } else if (kept > static_cast<size_t>(limits_.max_header_bytes)) {
+      Refuse(HttpError::header_limit);
     } else if (in_header && parser_.is_header_done()) {
       TakeHeader();
       if (stage_ == Stage::kBody && parser_.is_done()) stage_ = Stage::kReceived;  // there is no body
     } else if (!in_header && parser_.is_done()) {
       request.body = std::move(parser_.get().body());
       stage_ = Stage::kReceived;
-    } else if (used == 0 && bytes.size() > static_cast<size_t>(limits_.max_header_bytes)) {
-      Refuse(HttpError::header_limit);
     }
     return used;
   }
@@ -86,11 +91,19 @@ class RequestParser::Impl {
       Refuse(431, absl::StrCat("the request has ", count, " header lines, more than ", limits_.max_headers,
                                " (--http-max-headers)"));
     }
+    // Of a coding that is not understood the length is not known: what another server takes for the body could be the
+    // next request here (RFC 9112, 6.1).
+    const auto coding = header()[beast::http::field::transfer_encoding];
+    if (!coding.empty() && !beast::iequals(coding, "chunked")) {
+      Refuse(501, absl::StrCat("the request has \"Transfer-Encoding: ", std::string(coding.substr(0, 40)),
+                               "\"; send the body as it is, with Content-Length or \"Transfer-Encoding: chunked\""));
+    }
   }
 
   const Limits& limits_;  // borrowed
   beast::http::request_parser<beast::http::string_body> parser_;
   Stage stage_ = Stage::kHeader;
+  size_t header_bytes_ = 0;
 };
 
 RequestParser::RequestParser(const Limits& limits) : impl_(std::make_unique<Impl>(limits)) {}

@@ -26,8 +26,8 @@ class RequestParser {
   Stage stage() const;
 
   // `bytes` are those that an earlier call left, and what came behind them. Returns how many, from the front, were
-  // used; it goes no further than the end of the header, and then no further than the end of the request. None of more
-  // than max_header_bytes are left without a refusal.
+  // used; it goes no further than the end of the header, and then no further than the end of the request. More than
+  // max_header_bytes are never left without a refusal.
   size_t Put(std::string_view bytes);
 
   // From kBody on: method, path, query, headers and id; the body once it is received.
