@@ -19,6 +19,10 @@ constexpr size_t kMaxStopStrings = 64;
 constexpr size_t kMaxStopStringBytes = 1024;
 constexpr size_t kMaxCacheSaltBytes = 256;
 
+// No vocabulary in use has longer tokens: a text beyond context x this is over the context however it is encoded, and
+// encoding it would only cost time.
+constexpr int64_t kMaxPromptBytesPerToken = 128;
+
 // INVALID_ARGUMENT names the field, the value and the limit.
 absl::Status ValidateRequest(const GenerationRequest& request, const RequestLimits& limits);
 

@@ -22,7 +22,7 @@ forbid server 'kernels/cpu|kernels/cuda|parallel/communicators' 'the edge knows 
 forbid server/http 'server/openai|engine/' 'HTTP knows no OpenAI and no engine'
 forbid server/openai 'boost/' 'OpenAI handlers know no sockets'
 forbid 'kernels parallel engine' 'grpc|boost/beast|prometheus|spdlog|CLI/' 'third-party types of the edge stay in server/'
-forbid 'kernels parallel engine server' 'gloo/' 'Gloo stays in its one file' 'parallel/communicators/gloo.cc'
+forbid 'kernels parallel engine server' 'gloo/' 'Gloo stays in its one file' 'parallel/communicators/gloo_links.cc'
 forbid 'kernels parallel engine server' 'nccl.h' 'NCCL stays in its one file' 'parallel/communicators/nccl.cc'
 forbid 'parallel engine server kernels/cpu' 'cuda_runtime|cublas' 'CUDA stays in kernels/cuda/' 'parallel/communicators/nccl.cc'
 forbid 'parallel engine server' 'dnnl|oneapi|hwy/' 'oneDNN and Highway stay in kernels/cpu/'

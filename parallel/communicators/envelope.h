@@ -1,4 +1,4 @@
-// The message with which each rank opens an exchange with each other (communicators/gloo.cc).
+// The message with which each rank opens an exchange with each other (communicators/gloo_mesh.h).
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 #include "server/http/connection.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/ip/tcp.hpp>
 #include <cstring>
@@ -47,8 +48,9 @@ Awaitable<bool> Connection::Handshake(absl::Duration limit) {
 }
 
 Awaitable<bool> Connection::Fill(absl::Duration limit) {
+  const size_t room = buffer_.max_size() - buffer_.size();
   Arm(limit);
-  const auto [error, size] = co_await stream_.async_read_some(buffer_.prepare(kReadSize), kAwait);
+  const auto [error, size] = co_await stream_.async_read_some(buffer_.prepare(std::min(kReadSize, room)), kAwait);
   Disarm();
   buffer_.commit(size);
   co_return !error && !lost_;

@@ -36,7 +36,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // False: no TLS came about. True at once without TLS.
   Awaitable<bool> Handshake(absl::Duration limit);
-  // Reads into the buffer whatever comes first. False: the end, an error, or nothing within `limit`.
+  // Reads into the buffer whatever comes first, as far as it has room. False: the end, an error, or nothing within
+  // `limit`.
   Awaitable<bool> Fill(absl::Duration limit);
   // False: not all could be written; the connection is lost. `limit` is on each step forward, not on the whole.
   Awaitable<bool> Write(std::string_view bytes, absl::Duration limit);

@@ -1,109 +1,51 @@
 #include "server/http/request_reader.h"
 
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/http/wire.h"
+#include "server/http/request_parser.h"
 
 namespace switchyard::http {
 namespace {
 
-namespace beast = boost::beast;
-using HttpError = beast::http::error;
-using Parser = beast::http::request_parser<beast::http::string_body>;
-using boost::system::error_code;
+using Stage = RequestParser::Stage;
 
 void Refuse(int status, std::string message, ReadResult* result) {
   result->error_status = status;
   result->error_message = std::move(message);
 }
 
-// Of an error of Beast's that is not the connection's own.
-bool IsMalformed(const error_code& error) {
-  return error.category() == make_error_code(HttpError::bad_method).category() && error != HttpError::partial_message &&
-         error != HttpError::end_of_stream;
-}
-
-void RefuseTooLarge(const Limits& limits, ReadResult* result) {
-  Refuse(413,
-         absl::StrCat("the request's body is longer than ", limits.max_body_bytes, " bytes (--http-max-body-size)"),
-         result);
-}
-
-void RefuseHeader(const error_code& error, bool timed_out, const Limits& limits, ReadResult* result) {
-  if (timed_out) {
-    Refuse(408,
-           absl::StrCat("the request's header did not arrive within ", absl::FormatDuration(limits.header_timeout)),
-           result);
-  } else if (error == HttpError::header_limit || error == HttpError::buffer_overflow) {
-    Refuse(431,
-           absl::StrCat("the request's header is longer than ", limits.max_header_bytes,
-                        " bytes (--http-max-header-size)"),
-           result);
-  } else if (error == HttpError::body_limit) {
-    RefuseTooLarge(limits, result);
-  } else if (IsMalformed(error)) {
-    Refuse(400, absl::StrCat("the request is not well-formed HTTP: ", error.message()), result);
-  }
-}
-
-void TakeHeader(const Parser& parser, ReadResult* result) {
-  const auto& header = parser.get();
-  result->keep_alive = header.keep_alive();
-  result->http_1_0 = header.version() < 11;
-  Request& request = result->request;
-  request.method = std::string(header.method_string());
-  const std::string_view target(header.target().data(), header.target().size());
-  const size_t question_mark = target.find('?');
-  request.path = std::string(target.substr(0, question_mark));
-  if (question_mark != std::string_view::npos) request.query = std::string(target.substr(question_mark + 1));
-  for (const auto& field : header) {
-    request.headers.push_back({std::string(field.name_string()), std::string(field.value())});
-  }
-  request.id = RequestIdFrom(request.header("x-request-id"));
-}
-
-Awaitable<void> ReadBody(Connection& connection, const Limits& limits, Parser& parser, ReadResult* result) {
-  constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-  if (beast::iequals(parser.get()[beast::http::field::expect], "100-continue") &&
-      !co_await connection.Write(kContinue, limits.write_timeout)) {
-    co_return;
-  }
-  parser.eager(true);
-  const absl::Time deadline = absl::Now() + limits.body_timeout;
-  while (!parser.is_done()) {
-    connection.Arm(deadline - absl::Now());
-    const auto [error, size] =
-        co_await beast::http::async_read_some(connection.stream(), connection.buffer(), parser, kAwait);
-    connection.Disarm();
-    if (connection.lost()) co_return;
-    if (error) {
-      if (connection.timed_out()) {
-        Refuse(408,
-               absl::StrCat("the request's body did not arrive within ", absl::FormatDuration(limits.body_timeout)),
-               result);
-      } else if (error == HttpError::body_limit) {
-        RefuseTooLarge(limits, result);
-      } else if (IsMalformed(error)) {
-        Refuse(400, absl::StrCat("the request's body is not well-formed HTTP: ", error.message()), result);
-      }
-      co_return;
+// Gives the parser what the connection has, and reads until its stage is another one. False: that is not to be, and
+// `result` says what to answer, if anything.
+Awaitable<bool> ReadStage(Connection& connection, RequestParser& parser, const char* what, absl::Duration limit,
+                          ReadResult* result) {
+  const Stage stage = parser.stage();
+  const absl::Time deadline = absl::Now() + limit;
+  boost::beast::flat_buffer& buffer = connection.buffer();
+  while (true) {
+    const auto bytes = buffer.cdata();
+    buffer.consume(parser.Put({static_cast<const char*>(bytes.data()), bytes.size()}));
+    if (parser.stage() == Stage::kRefused) {
+      Refuse(parser.error_status(), parser.error_message(), result);
+      co_return false;
     }
-    if (!result->body_share.GrowTo(static_cast<int64_t>(parser.get().body().size()))) {
+    if (!result->body_share.GrowTo(static_cast<int64_t>(parser.body_size()))) {
       Refuse(503,
-             absl::StrCat("the bodies of the requests being received would take more than ", limits.max_body_memory,
+             absl::StrCat("the bodies of the requests being received would take more than ", result->body_share.limit(),
                           " bytes (--http-max-body-memory); retry later or send fewer at a time"),
              result);
-      co_return;
+      co_return false;
+    }
+    if (parser.stage() != stage) co_return true;
+    if (!co_await connection.Fill(deadline - absl::Now())) {
+      if (connection.timed_out()) {
+        Refuse(408, absl::StrCat("the request's ", what, " did not arrive within ", absl::FormatDuration(limit)),
+               result);
+      }
+      co_return false;
     }
   }
-  result->request.body = std::move(parser.get().body());
-  result->received = true;
 }
 
 }  // namespace
@@ -121,29 +63,22 @@ bool BodyShare::GrowTo(int64_t bytes) {
 void BodyShare::Release() { context_->body_bytes.fetch_sub(std::exchange(bytes_, 0)); }
 
 Awaitable<ReadResult> ReadRequest(Connection& connection, SessionContext& context) {
+  constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
   const Limits& limits = context.config.limits;
   ReadResult result(&context);
-  Parser parser;
-  parser.header_limit(static_cast<uint32_t>(limits.max_header_bytes));
-  parser.body_limit(static_cast<uint64_t>(limits.max_body_bytes));
-  connection.Arm(limits.header_timeout);
-  const auto [error, size] =
-      co_await beast::http::async_read_header(connection.stream(), connection.buffer(), parser, kAwait);
-  connection.Disarm();
-  if (connection.lost()) co_return result;
-  if (error) {
-    RefuseHeader(error, connection.timed_out(), limits, &result);
-    co_return result;
+  RequestParser parser(limits);
+  bool more = co_await ReadStage(connection, parser, "header", limits.header_timeout, &result);
+  result.request = std::move(parser.request());
+  if (more) {
+    result.keep_alive = parser.keep_alive();
+    result.http_1_0 = parser.is_http_1_0();
   }
-  TakeHeader(parser, &result);
-  if (const auto count = static_cast<int64_t>(result.request.headers.size()); count > limits.max_headers) {
-    Refuse(431,
-           absl::StrCat("the request has ", count, " header lines, more than ", limits.max_headers,
-                        " (--http-max-headers)"),
-           &result);
-    co_return result;
+  if (more && parser.stage() == Stage::kBody) {
+    if (parser.expects_continue()) more = co_await connection.Write(kContinue, limits.write_timeout);
+    if (more) more = co_await ReadStage(connection, parser, "body", limits.body_timeout, &result);
+    result.request.body = std::move(parser.request().body);
   }
-  co_await ReadBody(connection, limits, parser, &result);
+  result.received = more;
   co_return result;
 }
 

@@ -21,6 +21,7 @@ class BodyShare {
   // False: that is more than there is, and nothing was taken.
   bool GrowTo(int64_t bytes);
   void Release();
+  int64_t limit() const { return context_->config.limits.max_body_memory; }  // of all together
 
  private:
   SessionContext* const context_;  // borrowed

@@ -9,10 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/http/router.h"
-#include "server/openai/chat.h"
 #include "server/openai/chat_format.h"
 #include "server/openai/completion_format.h"
-#include "server/openai/completions.h"
 #include "server/openai/errors.h"
 #include "server/openai/experts.h"
 #include "server/openai/generation.h"
@@ -20,6 +18,7 @@
 #include "server/openai/models.h"
 #include "server/openai/probes.h"
 #include "server/openai/recorded_answer.h"
+#include "server/openai/request_plan.h"
 #include "server/openai/tokenization.h"
 #include "server/playground/playground.h"
 #include "server/request_scope.h"
@@ -32,10 +31,6 @@ using http::Answer;
 using http::Request;
 using http::Response;
 using http::Waker;
-
-using Parse = std::optional<ApiError> (*)(const std::string& text, const nlohmann::json& body,
-                                          const ModelContext& model, const std::string& fallback_id,
-                                          GenerationPlan* plan);
 
 GenerationFacts FactsOf(const GenerationStart& start, const char* operation) {
   GenerationFacts facts{.operation = operation,
@@ -72,9 +67,9 @@ class Api {
   // With a parsed body and a loaded model.
   void AddPost(const std::string& path, Response (*respond)(const nlohmann::json&, const ModelContext&));
   // `operation`: as OpenTelemetry names it.
-  void AddGeneration(const std::string& path, const char* operation, Parse parse, FormatFactory make_format);
-  // The fault that became the answer, or null with `model` (and `body`) filled.
-  std::optional<ApiError> Prepare(const Request& request, nlohmann::json* body, ModelContext* model) const;
+  void AddGeneration(const std::string& path, const char* operation, Endpoint endpoint, FormatFactory make_format);
+  // What a new request is checked against; UNAVAILABLE as EngineSlot::Admit.
+  absl::StatusOr<ModelContext> Model() const;
   void LogWithoutEffect(const Request& request, const GenerationPlan& plan) const;
 
   // constant after construction
@@ -112,20 +107,16 @@ void Api::AddRoutes() {
     return RetrieveModel(*slot_, http::PercentDecode(request.path.substr(kPrefix)));
   });
   AddGet("/tokenizer_info", [this](const Request&) {
-    absl::StatusOr<Engine*> engine = slot_->Admit();
-    if (!engine.ok()) return ErrorResponse(FromStatus(engine.status()));
-    return TokenizerInfo({.engine = *engine, .served_name = &slot_->served_model_name(), .limits = &limits_});
+    const absl::StatusOr<ModelContext> model = Model();
+    return model.ok() ? TokenizerInfo(*model) : ErrorResponse(FromStatus(model.status()));
   });
   AddPost("/tokenize", Tokenize);
   AddPost("/detokenize", Detokenize);
-  AddGeneration(
-      "/v1/completions", "text_completion",
-      [](const std::string&, const nlohmann::json& body, const ModelContext& model, const std::string& fallback_id,
-         GenerationPlan* plan) { return ParseCompletion(body, model, fallback_id, plan); },
-      [](const GenerationPlan* plan, const Tokenizer* tokenizer) -> std::unique_ptr<ResponseFormat> {
-        return std::make_unique<CompletionFormat>(plan, tokenizer);
-      });
-  AddGeneration("/v1/chat/completions", "chat", ParseChat,
+  AddGeneration("/v1/completions", "text_completion", Endpoint::kCompletions,
+                [](const GenerationPlan* plan, const Tokenizer* tokenizer) -> std::unique_ptr<ResponseFormat> {
+                  return std::make_unique<CompletionFormat>(plan, tokenizer);
+                });
+  AddGeneration("/v1/chat/completions", "chat", Endpoint::kChat,
                 [](const GenerationPlan* plan, const Tokenizer* tokenizer) -> std::unique_ptr<ResponseFormat> {
                   return std::make_unique<ChatFormat>(plan, tokenizer);
                 });
@@ -139,22 +130,23 @@ void Api::AddGet(const std::string& path, std::function<Response(const Request&)
 
 void Api::AddPost(const std::string& path, Response (*respond)(const nlohmann::json&, const ModelContext&)) {
   router_.Add("POST", path, [this, respond](const Request& request, const Waker&) -> std::unique_ptr<Answer> {
+    const absl::StatusOr<ModelContext> model = Model();
+    if (!model.ok()) return ErrorAnswer(FromStatus(model.status()));
     nlohmann::json body;
-    ModelContext model;
-    if (const std::optional<ApiError> fault = Prepare(request, &body, &model)) return ErrorAnswer(*fault);
-    return std::make_unique<http::ReadyAnswer>(respond(body, model));
+    if (const std::optional<ApiError> fault = ParseJsonObject(request.body, &body)) return ErrorAnswer(*fault);
+    return std::make_unique<http::ReadyAnswer>(respond(body, *model));
   });
 }
 
-void Api::AddGeneration(const std::string& path, const char* operation, Parse parse, FormatFactory make_format) {
+void Api::AddGeneration(const std::string& path, const char* operation, Endpoint endpoint, FormatFactory make_format) {
   router_.Add("POST", path, [=, this](const Request& request, Waker waker) -> std::unique_ptr<Answer> {
-    nlohmann::json body;
-    GenerationStart start{.make_format = make_format, .waker = std::move(waker), .serial = next_serial_++};
-    if (const std::optional<ApiError> fault = Prepare(request, &body, &start.model)) return ErrorAnswer(*fault);
-    if (const std::optional<ApiError> fault = parse(request.body, body, start.model, request.id, &start.plan)) {
+    const absl::StatusOr<ModelContext> model = Model();
+    if (!model.ok()) return ErrorAnswer(FromStatus(model.status()));
+    GenerationStart start{
+        .model = *model, .make_format = make_format, .waker = std::move(waker), .serial = next_serial_++};
+    if (const std::optional<ApiError> fault = ReadPlan(endpoint, request.body, *model, request.id, &start.plan)) {
       return ErrorAnswer(*fault);
     }
-    start.model.body = {};  // the generation outlives the request
     LogWithoutEffect(request, start.plan);
     if (const absl::Status over = request.scope->Admit(FactsOf(start, operation)); !over.ok()) {
       ApiError error = FromStatus(over);
@@ -166,11 +158,10 @@ void Api::AddGeneration(const std::string& path, const char* operation, Parse pa
   });
 }
 
-std::optional<ApiError> Api::Prepare(const Request& request, nlohmann::json* body, ModelContext* model) const {
+absl::StatusOr<ModelContext> Api::Model() const {
   absl::StatusOr<Engine*> engine = slot_->Admit();
-  if (!engine.ok()) return FromStatus(engine.status());
-  *model = {.engine = *engine, .served_name = &slot_->served_model_name(), .limits = &limits_, .body = request.body};
-  return ParseJsonObject(request.body, body);
+  if (!engine.ok()) return engine.status();
+  return ModelContext{.engine = *engine, .served_name = &slot_->served_model_name(), .limits = &limits_};
 }
 
 void Api::LogWithoutEffect(const Request& request, const GenerationPlan& plan) const {

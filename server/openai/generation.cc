@@ -15,6 +15,7 @@
 #include "server/openai/json_text.h"
 #include "server/openai/log_probs.h"
 #include "server/openai/mailbox.h"
+#include "server/openai/request_plan.h"
 
 namespace switchyard::openai {
 namespace {
@@ -97,10 +98,8 @@ Generation::Generation(GenerationStart start)
 
 absl::Status Generation::Submit() {
   for (size_t i = 0; i < choices_.size(); ++i) {
-    GenerationRequest request = plan_.request;
+    GenerationRequest request = RequestOf(plan_, i);
     request.id = (*ids_)[i];
-    request.prompt = choices_[i].prompt->ids;
-    if (request.sampling.seed.has_value()) *request.sampling.seed += i % plan_.candidates;
     const auto on_update = [mailbox = mailbox_, waker = waker_, scope = scope_, ids = ids_, engine = model_.engine,
                             stream = plan_.stream, num_choices = choices_.size(), i](RequestUpdate update) {
       scope->OnUpdate(i, update);

@@ -33,7 +33,7 @@ struct GenerationPlan {
   std::vector<Prompt> prompts;
   int32_t n = 1;           // choices per prompt
   int32_t candidates = 1;  // `best_of`, at least n: generated per prompt; candidate i uses seed + i
-  // Of every choice; `id`, `prompt` and the seed's offset are filled in when it is submitted.
+  // Of every choice; `prompt` and the seed's offset are filled in by RequestOf, `id` when it is submitted.
   GenerationRequest request;
 
   bool stream = false;

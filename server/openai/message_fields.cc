@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/request_validation.h"
 #include "server/openai/prompt_fields.h"
 
 namespace switchyard::openai {

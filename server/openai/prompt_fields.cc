@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/request_validation.h"
 
 namespace switchyard::openai {
 namespace {

@@ -16,10 +16,6 @@ namespace switchyard::openai {
 std::vector<Prompt> ReadPrompts(FieldReader& fields, const ModelContext& model, bool with_text,
                                 bool skip_special_tokens);
 
-// No vocabulary in use has longer tokens: a text beyond context x this is over the context however it is encoded, and
-// encoding it would only cost time.
-inline constexpr int64_t kMaxPromptBytesPerToken = 128;
-
 // False, with the fault kept: `text` cannot fit the context.
 bool CheckTextSize(FieldReader& fields, const std::string& name, const std::string& text, const ModelContext& model);
 

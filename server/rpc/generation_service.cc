@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/rpc/call_scope.h"
+#include "server/rpc/prompt_codec.h"
 #include "server/rpc/request_codec.h"
 #include "server/rpc/response_writer.h"
 

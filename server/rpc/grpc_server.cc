@@ -3,11 +3,13 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -30,6 +32,22 @@ std::string Address(const GrpcServerConfig& config) {
   return absl::StrCat(is_ipv6 ? "[" : "", config.host, is_ipv6 ? "]" : "", ":", config.port);
 }
 
+// The library that answers reflection adds itself to every server of a program that links it.
+class ReflectionOption final : public grpc::ServerBuilderOption {
+ public:
+  explicit ReflectionOption(bool wanted) : wanted_(wanted) {}
+
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    auto reflection = std::make_unique<grpc::reflection::ProtoServerReflectionPlugin>();
+    std::erase_if(*plugins, [&](const auto& plugin) { return plugin->name() == reflection->name(); });
+    if (wanted_) plugins->push_back(std::move(reflection));
+  }
+
+ private:
+  const bool wanted_;
+};
+
 class GrpcServerImpl final : public GrpcServer {
  public:
   GrpcServerImpl(const GrpcServerConfig& config, const EngineSlot* slot, Edge* edge)
@@ -41,9 +59,8 @@ class GrpcServerImpl final : public GrpcServer {
   ~GrpcServerImpl() override { Shutdown(absl::ZeroDuration()); }
 
   absl::Status Listen(const GrpcServerConfig& config) {
-    // Both are switches of the library for the whole process; they take effect on servers built afterwards.
+    // A switch of the library for the whole process; it takes effect on servers built afterwards.
     grpc::EnableDefaultHealthCheckService(true);
-    if (config.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 
     absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> credentials = grpc::InsecureServerCredentials();
     if (!config.unix_path.empty()) {
@@ -58,6 +75,7 @@ class GrpcServerImpl final : public GrpcServer {
     grpc::ServerBuilder builder;
     builder.AddListeningPort(Address(config), *credentials, &port);
     builder.RegisterService(&service_);
+    builder.SetOption(std::make_unique<ReflectionOption>(config.reflection));
     builder.SetMaxReceiveMessageSize(static_cast<int>(limits.max_message_bytes));
     builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, static_cast<int>(limits.max_metadata_bytes));
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(limits.max_streams));

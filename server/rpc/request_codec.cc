@@ -5,26 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/check.h"
+#include "server/rpc/prompt_codec.h"
 #include "server/version.h"
 
 namespace switchyard {
 namespace {
 
 constexpr int32_t kDefaultMaxTokens = 16;  // of the OpenAI API, for text and token prompts
-
-absl::StatusOr<std::vector<int32_t>> EncodePrompt(const v1::GenerateRequest& message, const Engine& engine) {
-  switch (message.prompt_case()) {
-    case v1::GenerateRequest::kText:
-      return EncodeText(message.text(), !message.has_add_special_tokens() || message.add_special_tokens(), engine);
-    case v1::GenerateRequest::kTokens:
-      return std::vector<int32_t>(message.tokens().ids().begin(), message.tokens().ids().end());
-    case v1::GenerateRequest::kChat:
-      return EncodeChat(message.chat(), engine);
-    case v1::GenerateRequest::PROMPT_NOT_SET:
-      break;
-  }
-  return absl::InvalidArgumentError("`prompt` is missing: set one of `text`, `tokens` and `chat`");
-}
 
 SamplingParams ToSampling(const v1::SamplingParams& message, const GenerationDefaults& defaults) {
   SamplingParams sampling;
@@ -112,40 +99,6 @@ bool EndsWell(const RequestUpdate& update) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<int32_t>> EncodeText(const std::string& text, bool add_special_tokens,
-                                                const Engine& engine) {
-  if (engine.tokenizer() == nullptr) {
-    return absl::UnimplementedError("this model has no tokenizer: send the prompt as `tokens`");
-  }
-  return engine.tokenizer()->Encode(text, {.add_special_tokens = add_special_tokens});
-}
-
-absl::StatusOr<std::vector<int32_t>> EncodeChat(const v1::Chat& chat, const Engine& engine) {
-  if (engine.tokenizer() == nullptr) {
-    return absl::UnimplementedError("this model has no tokenizer, so it cannot chat: send the prompt as `tokens`");
-  }
-  if (engine.chat_template() == nullptr) return engine.chat_template_status();
-  Chat request;
-  for (const v1::ChatMessage& message : chat.messages()) {
-    request.messages.push_back({.role = message.role(),
-                                .content = message.content(),
-                                .name = message.name(),
-                                .tool_call_id = message.tool_call_id(),
-                                .tool_calls = {},
-                                .reasoning_content = message.reasoning_content()});
-    for (const v1::ToolCall& call : message.tool_calls()) {
-      request.messages.back().tool_calls.push_back(
-          {.id = call.id(), .name = call.name(), .arguments = call.arguments()});
-    }
-  }
-  request.tools.assign(chat.tools().begin(), chat.tools().end());
-  request.template_arguments = chat.template_arguments();
-  request.continue_final_message = chat.continue_final_message();
-  request.add_generation_prompt =
-      chat.has_add_generation_prompt() ? chat.add_generation_prompt() : !request.continue_final_message;
-  return engine.chat_template()->Encode(request, *engine.tokenizer());
-}
-
 absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& message, const Engine& engine,
                                                   const std::string& served_model_name) {
   if (!message.model().empty() && message.model() != served_model_name) {
@@ -155,9 +108,17 @@ absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& mes
   absl::StatusOr<std::vector<int32_t>> prompt = EncodePrompt(message, engine);
   if (!prompt.ok()) return prompt.status();
 
-  const int64_t room = engine.model_info().max_model_len - static_cast<int64_t>(prompt->size());
-  const int32_t default_max_tokens =
-      message.has_chat() ? static_cast<int32_t>(std::max<int64_t>(room, 1)) : kDefaultMaxTokens;
+  const int64_t context = engine.model_info().max_model_len;
+  const int64_t room = context - static_cast<int64_t>(prompt->size());
+  if (room > 0 && message.stop().max_tokens() > room) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "`max_tokens` asks for too much: this model's context is ", context, " tokens, and the prompt's ",
+        prompt->size(), " with ", message.stop().max_tokens(), " to generate are ",
+        static_cast<int64_t>(prompt->size()) + message.stop().max_tokens(), "; shorten the prompt or lower it"));
+  }
+  const int64_t longest = std::max<int64_t>(room, 1);
+  const auto default_max_tokens =
+      static_cast<int32_t>(message.has_chat() ? longest : std::min<int64_t>(longest, kDefaultMaxTokens));
   GenerationRequest request;
   request.id = message.request_id();
   request.prompt = *std::move(prompt);
@@ -173,6 +134,7 @@ absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& mes
   request.text_continues_prompt = !message.has_chat();
   request.priority = message.priority();
   request.cache_salt = message.cache_salt();
+  request.return_experts = message.return_expert_ids();
   return request;
 }
 
@@ -183,6 +145,9 @@ v1::GenerateResponse ToResponse(const std::string& request_id, const RequestUpda
   for (const GeneratedToken& token : update.tokens) {
     response.add_token_ids(token.id);
     if (with_logprobs) Fill(token, response.add_logprobs());
+    if (!token.experts.empty()) {
+      response.add_expert_ids()->mutable_ids()->Assign(token.experts.begin(), token.experts.end());
+    }
   }
   if (update.prompt_logprobs.has_value()) {
     v1::PromptLogProbs* prompt = response.mutable_prompt_logprobs();

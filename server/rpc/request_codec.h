@@ -20,10 +20,6 @@ namespace switchyard {
 absl::StatusOr<GenerationRequest> ToEngineRequest(const v1::GenerateRequest& message, const Engine& engine,
                                                   const std::string& served_model_name);
 
-// The prompt tokens of a text or of a chat; errors as above.
-absl::StatusOr<std::vector<int32_t>> EncodeText(const std::string& text, bool add_special_tokens, const Engine& engine);
-absl::StatusOr<std::vector<int32_t>> EncodeChat(const v1::Chat& chat, const Engine& engine);
-
 // `with_logprobs`: the request asked for log-probabilities of generated tokens. `finish` is set for updates that end
 // well (kStop, kLength); how to report the others depends on the stream: see EndStatus.
 v1::GenerateResponse ToResponse(const std::string& request_id, const RequestUpdate& update, bool with_logprobs);

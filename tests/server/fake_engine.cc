@@ -197,6 +197,7 @@ RequestUpdate FakeEngine::NextUpdate(Active& active) const {
       ends ? FakeTokenizer::kEos : FakeTokenizer::kFirstByte + static_cast<unsigned char>(options_.output[idx]);
   GeneratedToken token{.id = id, .logprob = LogProbOf(idx)};
   if (request.num_logprobs > 0) token.top = TopOf(id, token.logprob, request.num_logprobs, idx % 2 == 0);
+  if (request.return_experts) token.experts = ExpertsOf(idx);
   update.tokens.push_back(std::move(token));
   update.usage.completion_tokens = active.produced;
   std::string text;

@@ -62,6 +62,7 @@ class FakeEngine : public Engine {
 
   // What token `idx` of every request has; its top list leaves the token itself out when `idx` is odd.
   static float LogProbOf(int idx) { return -0.1f * static_cast<float>(idx + 1) / 3.0f; }
+  static std::vector<int16_t> ExpertsOf(int idx) { return {static_cast<int16_t>(idx % 8), 5}; }
   static float PromptLogProbOf(int idx) { return -0.7f * static_cast<float>(idx + 1) / 9.0f; }
 
  private:

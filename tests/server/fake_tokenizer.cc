@@ -34,6 +34,7 @@ std::string FakeTokenizer::Piece(int32_t id) const {
 absl::StatusOr<std::vector<int32_t>> FakeChatTemplate::Encode(const Chat& chat, const Tokenizer& tokenizer) const {
   std::string text;
   for (const std::string& tool : chat.tools) text += "tool: " + tool + "\n";
+  for (const std::string& document : chat.documents) text += "document: " + document + "\n";
   if (!chat.template_arguments.empty()) text += "arguments: " + chat.template_arguments + "\n";
   for (const ChatMessage& message : chat.messages) {
     if (message.role == "tool" && message.tool_call_id.empty()) {

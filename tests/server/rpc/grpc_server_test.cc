@@ -1,6 +1,7 @@
 // The gRPC server's edge: TLS, mutual TLS, unix sockets, keys and what is recorded.
 #include "server/rpc/grpc_server.h"
 
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -8,6 +9,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "server/access/key_file.h"
 #include "switchyard/v1/generation.grpc.pb.h"
@@ -135,6 +137,31 @@ TEST_F(GrpcEdge, RefusesKeysOverTheirLimitAndRecordsEachCall) {
   EXPECT_EQ(lines[0]["prompt_tokens"], 3);
   EXPECT_EQ(lines[0]["completion_tokens"], 14);
   EXPECT_EQ(lines[1]["status"], 8);
+}
+
+TEST_F(GrpcEdge, ListsItsServicesOnlyWhenAskedTo) {
+  const auto status_of_reflection = [this] {
+    grpc::GenericStub stub(
+        grpc::CreateChannel("localhost:" + std::to_string(server_->port()), grpc::InsecureChannelCredentials()));
+    const grpc::Slice list_services("\x3a\x00", 2);  // field 7 of ServerReflectionRequest
+    const grpc::ByteBuffer request(&list_services, 1);
+    grpc::ByteBuffer response;
+    grpc::ClientContext context;
+    absl::Notification done;
+    grpc::Status status;
+    stub.UnaryCall(&context, "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", {}, &request, &response,
+                   [&](const grpc::Status& result) {
+                     status = result;
+                     done.Notify();
+                   });
+    done.WaitForNotification();
+    return status.error_code();
+  };
+  Start({});
+  EXPECT_EQ(status_of_reflection(), grpc::StatusCode::UNIMPLEMENTED);
+  server_.reset();
+  Start({.reflection = true});
+  EXPECT_EQ(status_of_reflection(), grpc::StatusCode::OK);
 }
 
 }  // namespace

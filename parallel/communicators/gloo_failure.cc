@@ -1,0 +1,160 @@
+// How ranks learn that one of them has failed, and which one, and why.
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "parallel/communicators/gloo_mesh.h"
+
+namespace switchyard {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kWatchPeriod(50);
+// For what has arrived or never will.
+constexpr milliseconds kAtOnce(10);
+constexpr milliseconds kNoticeLimit(100);
+constexpr absl::Duration kNoticeTime = absl::Milliseconds(500);
+
+}  // namespace
+
+// A peer that is gone fails this call only if this rank still waits for it, or if its last words say so.
+absl::Status GlooMesh::ExamineLosses(int awaited_rank) {
+  for (int r = 0; r < size_; ++r) {
+    {
+      const std::lock_guard lock(mu_);
+      if (!failure_.ok()) return failure_;
+      if (r == awaited_rank || !peers_[r].lost || std::exchange(peers_[r].loss_examined, true)) continue;
+    }
+    const absl::Status notice = TakeNotice(r);
+    if (!notice.ok()) return Fail(notice);
+    std::unique_lock lock(mu_);
+    const bool envelope_lost = peers_[r].awaited && !peers_[r].next_has_arrived;
+    lock.unlock();
+    if (envelope_lost) return Lost(r, "connection closed");
+  }
+  return absl::OkStatus();
+}
+
+// Fails the call. A rank that gives up tells all others why and closes its connections; those whom it reaches first do
+// the same. What r said may have been lost with its connection, and the rank that gave up first may be another one and
+// not be done telling: whatever any rank gives as the reason is the reason, not that r is gone.
+absl::Status GlooMesh::Lost(int r, const std::string& why) {
+  const absl::Status notice = AwaitNotice(absl::Now() + kNoticeTime);
+  return Fail(notice.ok() ? absl::UnavailableError(absl::StrCat(NameOf(r), " is lost: ", why)) : notice);
+}
+
+// The notice of whichever rank sends one by `deadline`, else OK. What it takes from Gloo on the way is lost to the
+// call.
+absl::Status GlooMesh::AwaitNotice(absl::Time deadline) {
+  std::vector<int> open;  // ranks from which more may come
+  for (int r = 0; r < size_; ++r) {
+    if (r != rank_) open.push_back(r);
+  }
+  while (!open.empty() && absl::Now() < deadline) {
+    std::vector<int> still_open;
+    for (const int r : open) {
+      Peer& peer = peers_[r];
+      GlooBuffer::Outcome outcome{.done = std::exchange(peer.next_has_arrived, false)};
+      if (!outcome.done) {
+        {
+          const std::lock_guard lock(mu_);
+          if (!failure_.ok()) return failure_;
+          BeginWait(r, *peer.receive[peer.turn], Direction::kReceive, /*briefly=*/true);
+        }
+        outcome = FinishWait();
+      }
+      if (outcome.error.empty()) still_open.push_back(r);
+      if (!outcome.done) continue;
+      absl::Status notice = ReadNotice(peer.received[peer.turn]);
+      if (!notice.ok()) return notice;
+      peer.turn = 1 - peer.turn;  // that was its part of a call; what it said next is in the other envelope
+    }
+    open = std::move(still_open);
+  }
+  return absl::OkStatus();
+}
+
+// What a lost peer said last, if that was a notice. Another envelope is kept for the call that it belongs to.
+absl::Status GlooMesh::TakeNotice(int r) {
+  Peer& peer = peers_[r];
+  if (!peer.next_has_arrived) {
+    peer.next_has_arrived = peer.receive[peer.turn]->Wait(Direction::kReceive, kAtOnce).done;
+  }
+  return peer.next_has_arrived ? ReadNotice(peer.received[peer.turn]) : absl::OkStatus();
+}
+
+absl::Status GlooMesh::Health() const {
+  const std::lock_guard lock(mu_);
+  if (!failure_.ok()) return failure_;
+  for (int r = 0; r < size_; ++r) {
+    if (peers_[r].lost) return absl::UnavailableError(absl::StrCat(NameOf(r), " is lost: connection closed"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GlooMesh::Fail(const absl::Status& reason) {
+  {
+    const std::lock_guard lock(mu_);
+    if (!failure_.ok()) return failure_;
+    failure_ = reason;
+    Wake();
+  }
+  SendNotices(reason);
+  return reason;
+}
+
+void GlooMesh::SendNotices(const absl::Status& reason) {
+  BlockSigpipe();
+  Memory notice = WriteNotice(reason);
+  const std::unique_ptr<GlooBuffer> buffer = links_->Register(notice.data(), notice.size());
+  int num_sent = 0;
+  for (int r = 0; r < size_; ++r) {
+    // To a peer that is gone itself nothing is sent.
+    if (r != rank_ && buffer->Send(r, kEnvelopeSlot, notice.size()).ok()) ++num_sent;
+  }
+  // Done at once unless a peer does not read; that one learns of the closed connection alone.
+  while (num_sent > 0 && buffer->Wait(Direction::kSend, kNoticeLimit).done) --num_sent;
+  links_->Close();
+}
+
+// mu_ is held.
+void GlooMesh::Wake() {
+  if (waiting_ == nullptr) return;
+  waiting_->AbortWait(waiting_direction_);
+}
+
+void GlooMesh::Watch() {
+  std::unique_lock lock(mu_);
+  while (!stop_.wait_for(lock, kWatchPeriod, [this] { return stopping_; })) {
+    if (!failure_.ok()) return;
+    if (absl::Now() > deadline_) {
+      const absl::Status reason = absl::DeadlineExceededError(absl::StrCat(
+          Name(kind_), ": ", NameOf(waiting_rank_), " did not take part within ", absl::FormatDuration(timeout_)));
+      lock.unlock();
+      Fail(reason).IgnoreError();
+      return;
+    }
+    bool lost = false;
+    absl::Status notice;
+    for (int r = 0; r < size_; ++r) {
+      if (r == rank_ || peers_[r].lost) continue;
+      // Returns at once, with what happened to the connection.
+      peers_[r].watch->AbortWait(Direction::kReceive);
+      if (peers_[r].watch->Wait(Direction::kReceive, kAtOnce).error.empty()) continue;
+      peers_[r].lost = lost = true;
+      // In a call the rank's thread looks itself. Outside of one, a peer that is gone without a word may have done its
+      // part of the next call before.
+      if (!in_call_) notice.Update(TakeNotice(r));
+    }
+    if (lost || waits_briefly_) Wake();
+    if (!notice.ok()) {
+      lock.unlock();
+      Fail(notice).IgnoreError();
+      return;
+    }
+  }
+}
+
+}  // namespace switchyard
