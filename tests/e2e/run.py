@@ -33,6 +33,7 @@ def main():
         if name.startswith(("SWITCHYARD_", "SLURM_", "LWS_")) or name in ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT"):
             del environment[name]
     environment["PYTHONPATH"] = os.pathsep.join([str(stubs), str(HERE), str(suite)])
+    environment["COLUMNS"] = "200"  # pytest cuts the reason behind the name of a failed test to this width
     environment["E2E_BINARY"] = str(options.binary.resolve())
     environment["E2E_SOURCE"] = str(options.source.resolve())
     command = [python, "-m", "pytest", str(suite), "-q", "-p", "no:cacheprovider", *options.pytest_arguments]
