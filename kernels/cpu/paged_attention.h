@@ -15,9 +15,9 @@ class PagedAttentionRunner {
   // `pool` outlives this.
   explicit PagedAttentionRunner(ThreadPool& pool) : pool_(pool), scratch_(pool.max_workers()) {}
 
-  // See Backend::PagedAttention. Work is divided over tiles and KV heads together. The result of a token that has others
-  // of its sequence beside it depends on what it sees only, not on which those are; by itself it may differ in the last
-  // bits, as sums are ordered differently.
+  // See Backend::PagedAttention. Work is divided over tiles and KV heads together. The result of a token that has
+  // others of its sequence beside it depends on what it sees only, not on which those are; by itself it may differ in
+  // the last bits, as sums are ordered differently.
   void Run(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q, const KvPages& pages,
            TensorView out);
 
