@@ -22,7 +22,7 @@ void MoveReferences(const std::string& place, SchemaJson* schema) {
 
 }  // namespace
 
-absl::StatusOr<ConstraintSpec> ToolCallConstraint(std::span<const ToolFunction> functions, bool parallel) {
+absl::StatusOr<ConstraintSpec> ToolCallConstraint(std::span<const ToolFunction> functions, ToolCallList list) {
   if (functions.empty()) return absl::InvalidArgumentError("there are no functions to call");
   SchemaJson definitions = SchemaJson::object();
   SchemaJson calls = SchemaJson::array();
@@ -42,8 +42,13 @@ absl::StatusOr<ConstraintSpec> ToolCallConstraint(std::span<const ToolFunction> 
          {"required", {"name", "arguments"}}});
     definitions[key] = *parameters;
   }
-  SchemaJson schema = {{"$defs", definitions}, {"type", "array"}, {"items", {{"anyOf", calls}}}, {"minItems", 1}};
-  if (!parallel) schema["maxItems"] = 1;
+  SchemaJson schema = {{"$defs", definitions}};
+  if (list == ToolCallList::kBare) {
+    schema["anyOf"] = calls;
+  } else {
+    schema.update({{"type", "array"}, {"items", {{"anyOf", calls}}}, {"minItems", 1}});
+    if (list == ToolCallList::kOne) schema["maxItems"] = 1;
+  }
   return ConstraintSpec{.kind = ConstraintSpec::Kind::kJsonSchema, .text = schema.dump()};
 }
 

@@ -149,7 +149,7 @@ absl::StatusOr<StepOutput> Decoder::Step(const Batch& batch) {
     output.combine_seconds = times.combine;
   }
   output.exchange_bytes += rank_.exchange.bytes_sent() - bytes_before;
-  output.offload = NewOffloadStats();
+  if (forecaster_.has_value()) output.offload = NewOffloadStats();
   return output;
 }
 

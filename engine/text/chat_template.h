@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/text/tokenizer.h"
+#include "engine/text/tool_call_format.h"
 
 namespace switchyard {
 
@@ -45,6 +46,9 @@ class ChatTemplate {
   // and "tool_use" for chats with tools. NOT_FOUND when there is none; INVALID_ARGUMENT and UNIMPLEMENTED name the
   // template's line and what is malformed or not supported there, and what to do about it.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Open(const std::string& directory, const Tokenizer& tokenizer);
+
+  // Hermes' where the template writes <tool_call> and not [TOOL_CALLS].
+  virtual ToolCallFormat tool_call_format() const { return ToolCallFormat::kMistral; }
 
   // INVALID_ARGUMENT when the template refuses the messages (roles that do not alternate, an unknown role), fails on
   // them or passes a limit; with the template's own words. The result includes the BOS that the template writes.

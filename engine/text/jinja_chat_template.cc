@@ -67,6 +67,9 @@ JinjaChatTemplate::JinjaChatTemplate(Source plain, std::optional<Source> with_to
   if (config.bos_token) special_tokens_.emplace_back("bos_token", Value(*config.bos_token));
   if (config.eos_token) special_tokens_.emplace_back("eos_token", Value(*config.eos_token));
   special_tokens_.emplace_back("unk_token", Value(config.unk_token));
+  const std::string sources = absl::StrCat(*config.chat_template, config.tool_chat_template.value_or(""));
+  const auto writes = [&sources](ToolCallFormat format) { return sources.find(MarkerOf(format)) != std::string::npos; };
+  if (writes(ToolCallFormat::kHermes) && !writes(ToolCallFormat::kMistral)) tool_call_format_ = ToolCallFormat::kHermes;
 }
 
 Value JinjaChatTemplate::Guarded(const Value& value) const {

@@ -25,6 +25,7 @@ class JinjaChatTemplate : public ChatTemplate {
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(const TokenizerConfig& config,
                                                               const Tokenizer& tokenizer);
 
+  ToolCallFormat tool_call_format() const override { return tool_call_format_; }
   absl::StatusOr<std::vector<int32_t>> Encode(const Chat& chat, const Tokenizer& tokenizer) const override;
 
  private:
@@ -50,6 +51,7 @@ class JinjaChatTemplate : public ChatTemplate {
   const Source plain_;
   const std::optional<Source> with_tools_;
   const SpecialNames special_names_;
+  ToolCallFormat tool_call_format_ = ToolCallFormat::kMistral;
   Variables special_tokens_;  // bos_token, eos_token, unk_token
 };
 

@@ -60,7 +60,8 @@ ToolCallText ToolCallParser::Append(std::string_view text) {
 }
 
 ToolCallText ToolCallParser::Finish() {
-  if (state_ == State::kList && num_calls_ > 0) held_.clear();  // the list's end is missing, its calls are not
+  const bool only_lacks_its_end = (state_ == State::kList && num_calls_ > 0) || state_ == State::kClosing;
+  if (only_lacks_its_end) held_.clear();  // the calls are whole
   GiveUp();
   return std::exchange(out_, {});
 }
@@ -78,19 +79,23 @@ void ToolCallParser::Take(char c) {
       return TakeHead(c);
     case State::kArguments:
       return in_tail_ ? TakeTail(c) : TakeArguments(c);
+    case State::kClosing:
+      return TakeClosing(c);
   }
 }
 
 void ToolCallParser::TakeText(char c) {
+  if (follows_ && IsSpace(c)) return;
+  follows_ = false;
   held_.push_back(c);
-  if (held_ == kMarker) {
+  if (held_ == marker_) {
     state_ = State::kMarked;
     in_list_ = false;
     return;
   }
-  // The marker's only "[" is its first byte.
-  if (kMarker.starts_with(held_)) return;
-  if (c == '[') {
+  // A marker's first byte is in it only once.
+  if (marker_.starts_with(held_)) return;
+  if (c == marker_.front()) {
     held_.pop_back();
     out_.content += held_;
     held_.assign(1, c);
@@ -102,7 +107,8 @@ void ToolCallParser::TakeText(char c) {
 void ToolCallParser::TakeMarked(char c) {
   held_.push_back(c);
   if (IsSpace(c)) return;
-  if (state_ == State::kMarked && c == '[') {
+  const bool is_mistral = options_.format == ToolCallFormat::kMistral;
+  if (state_ == State::kMarked && c == '[' && is_mistral) {
     state_ = State::kList;
     in_list_ = true;
   } else if (state_ == State::kList && c == ',') {
@@ -115,7 +121,7 @@ void ToolCallParser::TakeMarked(char c) {
     object_.assign(1, '{');
     nesting_ = {.depth = 1};
     state_ = State::kHead;
-  } else if (state_ == State::kMarked && IsNamePart(c)) {
+  } else if (state_ == State::kMarked && IsNamePart(c) && is_mistral) {
     name_.assign(1, c);
     state_ = State::kName;
   } else {
@@ -168,8 +174,7 @@ void ToolCallParser::FinishObject() {
   if (IsCounted()) {
     out_.calls.push_back({.index = num_calls_ - 1, .name = call["name"].get<std::string>(), .arguments = arguments});
   }
-  held_.clear();
-  state_ = in_list_ ? State::kList : State::kText;
+  EndCall();
 }
 
 void ToolCallParser::Begin(std::string name) {
@@ -219,8 +224,24 @@ void ToolCallParser::TakeTail(char c) {
     ++num_calls_;
     if (IsCounted()) out_.calls.push_back({.index = num_calls_ - 1, .name = name_, .arguments = arguments_});
   }
+  EndCall();
+}
+
+void ToolCallParser::EndCall() {
   held_.clear();
-  state_ = in_list_ ? State::kList : State::kText;
+  state_ = in_list_ ? State::kList : options_.format == ToolCallFormat::kHermes ? State::kClosing : State::kText;
+}
+
+void ToolCallParser::TakeClosing(char c) {
+  if (held_.empty() && IsSpace(c)) return;
+  held_.push_back(c);
+  if (kHermesEnd.starts_with(held_) && held_ != kHermesEnd) return;
+  // Without an end what comes is text, or the next call.
+  const std::string text = held_ == kHermesEnd ? "" : held_;
+  held_.clear();
+  state_ = State::kText;
+  follows_ = true;
+  for (const char next : text) Take(next);
 }
 
 void ToolCallParser::GiveUp() {

@@ -1,12 +1,12 @@
-// Tool calls out of generated text, in Mistral's formats:
-//   [TOOL_CALLS] [{"name": "f", "arguments": {…}}, {"name": "g", "arguments": {…}}]
-//   [TOOL_CALLS]f{…}   [TOOL_CALLS]f[ARGS]{…}   [TOOL_CALLS]f[CALL_ID]123456789[ARGS]{…}   each call with its marker
+// Tool calls out of generated text.
 #pragma once
 
 #include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "engine/text/tool_call_format.h"
 
 namespace switchyard {
 
@@ -26,16 +26,17 @@ struct ToolCallText {
 class ToolCallParser {
  public:
   struct Options {
+    ToolCallFormat format = ToolCallFormat::kMistral;
     // Arguments come out while they are written, unchecked. Otherwise a call comes out once it is whole, and one whose
     // arguments are no JSON object is text.
     bool incremental = false;
     size_t max_calls = 128;  // further ones are left out
   };
-  explicit ToolCallParser(const Options& options) : options_(options) {}
+  explicit ToolCallParser(const Options& options) : options_(options), marker_(MarkerOf(options.format)) {}
 
-  static constexpr std::string_view kMarker = "[TOOL_CALLS]";
   static constexpr std::string_view kArguments = "[ARGS]";
   static constexpr std::string_view kCallId = "[CALL_ID]";
+  static constexpr std::string_view kHermesEnd = "</tool_call>";
 
   ToolCallText Append(std::string_view text);
   // What was held back. A call that is malformed or not whole is text, if nothing of it came out yet.
@@ -45,12 +46,13 @@ class ToolCallParser {
 
  private:
   enum class State {
-    kText,      // outside, perhaps within the marker
-    kMarked,    // behind the marker
-    kList,      // in [ … ], before a call or the end
-    kName,      // in f[ARGS]
-    kHead,      // in {"name": "f", "arguments":
-    kArguments  // in the arguments' object
+    kText,       // outside, perhaps within the marker
+    kMarked,     // behind the marker
+    kList,       // in [ … ], before a call or the end
+    kName,       // in f[ARGS]
+    kHead,       // in {"name": "f", "arguments":
+    kArguments,  // in the arguments' object
+    kClosing     // behind a call, before or within kHermesEnd
   };
   // Of a JSON object, which may not have begun.
   struct Nesting {
@@ -68,6 +70,8 @@ class ToolCallParser {
   void TakeHead(char c);
   void TakeArguments(char c);
   void TakeTail(char c);
+  void TakeClosing(char c);
+  void EndCall();
   // kHead: the object is whole.
   void FinishObject();
   void Begin(std::string name);
@@ -76,6 +80,7 @@ class ToolCallParser {
   bool IsCounted() const { return num_calls_ <= options_.max_calls; }
 
   const Options options_;
+  const std::string_view marker_;
   State state_ = State::kText;
   ToolCallText out_;
   std::string held_;       // read and not given out
@@ -85,6 +90,7 @@ class ToolCallParser {
   Nesting nesting_;
   bool in_list_ = false;
   bool in_tail_ = false;  // kArguments: behind them, before the call's own "}"
+  bool follows_ = false;  // kText: right behind a call with an end, where spaces are no content
   size_t num_calls_ = 0;  // begun, those left out included
 };
 

@@ -36,7 +36,9 @@ std::optional<ApiError> ParseChat(const std::string& text, const nlohmann::json&
   ReadStreaming(fields, plan);
   ReadChoices(fields, model, plan);
   ReadLogProbs(fields, model, plan);
-  plan->tools = ReadTools(fields, text);
+  const ChatTemplate* const chat_template = model.engine->chat_template();
+  plan->tools =
+      ReadTools(fields, text, chat_template != nullptr ? chat_template->tool_call_format() : ToolCallFormat::kMistral);
 
   constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
   const auto old_name = fields.Int("max_tokens", 1, kMaxInt);

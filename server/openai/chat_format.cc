@@ -26,8 +26,8 @@ std::string ChatFormat::TextOf(const RequestUpdate& update) const {
   for (const GeneratedToken& token : update.tokens) {
     if (!tokenizer_->IsSpecial(token.id)) continue;
     const std::string name = tokenizer_->Piece(token.id);
-    const bool is_mark =
-        name == ToolCallParser::kMarker || name == ToolCallParser::kArguments || name == ToolCallParser::kCallId;
+    const bool is_mark = name == MarkerOf(plan_->tools.format) || name == ToolCallParser::kArguments ||
+                         name == ToolCallParser::kCallId || name == ToolCallParser::kHermesEnd;
     const size_t found = is_mark ? std::string::npos : text.find(name);
     if (found != std::string::npos) text.erase(found, name.size());
   }
@@ -36,7 +36,8 @@ std::string ChatFormat::TextOf(const RequestUpdate& update) const {
 
 ToolCallParser& ChatFormat::Parser(ChoiceProgress* progress, bool incremental) const {
   if (!progress->calls) {
-    progress->calls.emplace(ToolCallParser::Options{.incremental = incremental, .max_calls = plan_->tools.max_calls});
+    progress->calls.emplace(ToolCallParser::Options{
+        .format = plan_->tools.format, .incremental = incremental, .max_calls = plan_->tools.max_calls});
     // It ends before the arguments' "{", so that nothing comes out yet.
     progress->calls->Append(plan_->tools.forced_start);
   }

@@ -163,7 +163,10 @@ void ReadConstraints(FieldReader& fields, const ModelContext& model, GenerationP
   }
   ReadStructuredOutputs(fields, model.body, &all);
   if (!plan->tools.forced.empty()) {
-    absl::StatusOr<ConstraintSpec> calls = ToolCallConstraint(plan->tools.forced, plan->tools.max_calls > 1);
+    const ToolCallList list = plan->tools.format == ToolCallFormat::kHermes ? ToolCallList::kBare
+                              : plan->tools.max_calls > 1                   ? ToolCallList::kMany
+                                                                            : ToolCallList::kOne;
+    absl::StatusOr<ConstraintSpec> calls = ToolCallConstraint(plan->tools.forced, list);
     if (!calls.ok()) return fields.Fail("tools", absl::StrCat("is refused: ", calls.status().message()));
     all.push_back({.field = "tools", .spec = *std::move(calls)});
   }

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
-#include "engine/text/tool_call_parser.h"
+#include "engine/text/tool_call_format.h"
 #include "server/openai/json_text.h"
 
 namespace switchyard::openai {
@@ -72,8 +72,8 @@ ToolFunction FunctionOf(const std::string& tool) {
 
 }  // namespace
 
-ToolUse ReadTools(FieldReader& fields, const std::string& body) {
-  ToolUse use;
+ToolUse ReadTools(FieldReader& fields, const std::string& body, ToolCallFormat format) {
+  ToolUse use = {.format = format};
   const json* tools = fields.Find("tools");
   const json* choice = fields.Find("tool_choice");
   const bool parallel = fields.Bool("parallel_tool_calls").value_or(true);
@@ -115,7 +115,10 @@ ToolUse ReadTools(FieldReader& fields, const std::string& body) {
   } else {
     for (const std::string& tool : use.tools) use.forced.push_back(FunctionOf(tool));
   }
-  use.forced_start = std::string(ToolCallParser::kMarker) + " ";
+  // Of Hermes' calls each has a marker of its own: one can be forced.
+  const bool is_hermes = format == ToolCallFormat::kHermes;
+  if (is_hermes) use.max_calls = 1;
+  use.forced_start = absl::StrCat(std::string(MarkerOf(format)), is_hermes ? "\n" : " ");
   return use;
 }
 
@@ -123,7 +126,7 @@ void ApplyTools(const ModelContext& model, GenerationPlan* plan) {
   if (!plan->tools.parses_calls) return;
   const Tokenizer& tokenizer = *model.tokenizer();
   const std::vector<int32_t> marker =
-      tokenizer.Encode(ToolCallParser::kMarker, {.add_special_tokens = false, .parse_special_tokens = true});
+      tokenizer.Encode(MarkerOf(plan->tools.format), {.add_special_tokens = false, .parse_special_tokens = true});
   const bool is_special = marker.size() == 1 && tokenizer.IsSpecial(marker[0]);
   if (is_special && plan->request.skip_special_tokens) {
     plan->drops_special_names = true;

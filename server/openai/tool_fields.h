@@ -10,8 +10,8 @@ namespace switchyard::openai {
 
 inline constexpr size_t kMaxTools = 128;
 
-// `body` is the request's text, from which tools keep the order of their keys.
-ToolUse ReadTools(FieldReader& fields, const std::string& body);
+// `body` is the request's text, from which tools keep the order of their keys. `format`: how the model writes calls.
+ToolUse ReadTools(FieldReader& fields, const std::string& body, ToolCallFormat format);
 
 // Makes the answer's tokens readable as calls: the marker must not be skipped where it is a special token, and a forced
 // start becomes the end of every prompt.

@@ -23,7 +23,8 @@ std::vector<TokenLogProb> TopOf(int32_t id, float logprob, int count, bool with_
 FakeEngine::FakeEngine(Options options)
     : options_(std::move(options)),
       constraints_(options_.has_tokenizer ? std::make_unique<ConstraintCompiler>(&tokenizer_, tokenizer_.vocab_size())
-                                          : nullptr) {
+                                          : nullptr),
+      template_(options_.tool_call_format) {
   info_.spec.model_type = "fake";
   info_.spec.vocab_size = tokenizer_.vocab_size();
   info_.spec.num_experts = 8;

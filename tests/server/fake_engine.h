@@ -27,6 +27,7 @@ class FakeEngine : public Engine {
     GenerationDefaults defaults;
     bool has_tokenizer = true;
     bool has_chat_template = true;
+    ToolCallFormat tool_call_format = ToolCallFormat::kMistral;
     bool hold = false;           // no token before Step or Release
     int fail_after_tokens = -1;  // each request then ends with kError
     absl::Status submit_status;  // of every Submit

@@ -35,7 +35,12 @@ class FakeTokenizer : public Tokenizer {
 // "#" and the id that it answers; refuses the role "tool" without an id. A final message that is continued has no "\n".
 class FakeChatTemplate : public ChatTemplate {
  public:
+  explicit FakeChatTemplate(ToolCallFormat format = ToolCallFormat::kMistral) : format_(format) {}
+  ToolCallFormat tool_call_format() const override { return format_; }
   absl::StatusOr<std::vector<int32_t>> Encode(const Chat& chat, const Tokenizer& tokenizer) const override;
+
+ private:
+  const ToolCallFormat format_;
 };
 
 }  // namespace switchyard

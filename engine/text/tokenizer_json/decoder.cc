@@ -60,22 +60,15 @@ class Metaspace : public DecoderStep {
 
 class Replace : public DecoderStep {
  public:
-  Replace(Pattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  explicit Replace(Replacement replacement) : replacement_(std::move(replacement)) {}
   std::string Apply(const std::string& token, bool is_first) const override {
     std::vector<Match> matches;
-    pattern_.FindAll(token, &matches);
-    std::string out;
-    size_t begin = 0;
-    for (const Match& match : matches) {
-      out.append(token, begin, match.begin - begin).append(content_);
-      begin = match.end;
-    }
-    return out.append(token, begin);
+    replacement_.FindAll(token, &matches);
+    return replacement_.Apply(token, matches);
   }
 
  private:
-  Pattern pattern_;
-  std::string content_;
+  Replacement replacement_;
 };
 
 struct StripCounts {
@@ -131,10 +124,8 @@ std::unique_ptr<const DecoderStep> Make(const std::string& type, JsonFields* fie
   if (type == "Metaspace") return MakeMetaspace(fields);
   if (type == "Strip") return std::make_unique<Strip>(ReadStrip(fields));
   if (type != "Replace") return nullptr;
-  std::optional<Pattern> pattern = Pattern::Read(fields, "pattern");
-  std::string content = RequiredString(fields, "content");
-  if (!pattern) return nullptr;
-  return std::make_unique<Replace>(*std::move(pattern), std::move(content));
+  std::optional<Replacement> replacement = Replacement::Read(fields);
+  return replacement ? std::make_unique<Replace>(*std::move(replacement)) : nullptr;
 }
 
 }  // namespace

@@ -25,29 +25,23 @@ class Prepend : public NormalizerStep {
 
 class Replace : public NormalizerStep {
  public:
-  Replace(Pattern pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
+  explicit Replace(Replacement replacement) : replacement_(std::move(replacement)) {}
   void Apply(Stretch* stretch) const override {
     const std::string& text = stretch->text;
     std::vector<Match> matches;
-    pattern_.FindAll(text, &matches);
+    replacement_.FindAll(text, &matches);
     if (matches.empty()) return;
     // Hugging Face aligns what is inserted with the last character that it replaces.
     const Match& first = matches.front();
     if (first.begin == 0 && first.end > 0) {
-      stretch->at_start = stretch->at_start && !content_.empty() && CharacterAt(text, 0).size == first.end;
+      const bool keeps_start = !replacement_.content().empty() && CharacterAt(text, 0).size == first.end;
+      stretch->at_start = stretch->at_start && keeps_start;
     }
-    std::string out;
-    size_t begin = 0;
-    for (const Match& match : matches) {
-      out.append(text, begin, match.begin - begin).append(content_);
-      begin = match.end;
-    }
-    stretch->text = out.append(text, begin);
+    stretch->text = replacement_.Apply(text, matches);
   }
 
  private:
-  Pattern pattern_;
-  std::string content_;
+  Replacement replacement_;
 };
 
 class ToForm : public NormalizerStep {
@@ -147,10 +141,8 @@ std::unique_ptr<const NormalizerStep> Make(const std::string& type, JsonFields* 
                                    fields->Boolean("strip_right").value_or(true));
   }
   if (type != "Replace") return nullptr;
-  std::optional<Pattern> pattern = Pattern::Read(fields, "pattern");
-  std::string content = RequiredString(fields, "content");
-  if (!pattern) return nullptr;
-  return std::make_unique<Replace>(*std::move(pattern), std::move(content));
+  std::optional<Replacement> replacement = Replacement::Read(fields);
+  return replacement ? std::make_unique<Replace>(*std::move(replacement)) : nullptr;
 }
 
 }  // namespace

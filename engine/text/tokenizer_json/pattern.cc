@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "engine/text/tokenizer_json/component.h"
+
 namespace switchyard::tokenizer_json {
 
 std::optional<Pattern> Pattern::Read(JsonFields* fields, const char* name) {
@@ -37,6 +39,23 @@ void Pattern::FindAll(std::string_view text, std::vector<Match>* matches) const 
   for (size_t at = text.find(literal_); at != std::string_view::npos; at = text.find(literal_, at + literal_.size())) {
     matches->push_back({at, at + literal_.size()});
   }
+}
+
+std::optional<Replacement> Replacement::Read(JsonFields* fields) {
+  std::optional<Pattern> pattern = Pattern::Read(fields, "pattern");
+  std::string content = RequiredString(fields, "content");
+  if (!pattern) return std::nullopt;
+  return Replacement(*std::move(pattern), std::move(content));
+}
+
+std::string Replacement::Apply(std::string_view text, const std::vector<Match>& matches) const {
+  std::string out;
+  size_t begin = 0;
+  for (const Match& match : matches) {
+    out.append(text.substr(begin, match.begin - begin)).append(content_);
+    begin = match.end;
+  }
+  return out.append(text.substr(begin));
 }
 
 }  // namespace switchyard::tokenizer_json

@@ -106,7 +106,7 @@ TEST_F(TokenRulesTest, ToolCallsAreOfTheFunctionsAndTheirParameters) {
       {.name = "add",
        .parameters = R"({"$defs":{"n":{"type":"integer"}},"properties":{"a":{"$ref":"#/$defs/n"}},"required":["a"]})"},
       {.name = "now", .parameters = ""}};
-  ConstraintSpec spec = *ToolCallConstraint(functions, /*parallel=*/true);
+  ConstraintSpec spec = *ToolCallConstraint(functions, ToolCallList::kMany);
   const char* both = R"([{"name": "add", "arguments": {"a": 1}}, {"name": "now", "arguments": {}}])";
   const char* one = R"([{"name":"add","arguments":{"a":1}}])";
   EXPECT_TRUE(Accepts(*compiler_.Compile(spec), both));
@@ -114,11 +114,16 @@ TEST_F(TokenRulesTest, ToolCallsAreOfTheFunctionsAndTheirParameters) {
   for (const char* text : {"[]", R"([{"name":"add","arguments":{"a":"x"}}])", R"([{"name":"sub","arguments":{}}])"}) {
     EXPECT_FALSE(Accepts(*compiler_.Compile(spec), text)) << text;
   }
-  spec = *ToolCallConstraint(functions, /*parallel=*/false);
+  spec = *ToolCallConstraint(functions, ToolCallList::kOne);
   EXPECT_TRUE(Accepts(*compiler_.Compile(spec), one));
   EXPECT_FALSE(Accepts(*compiler_.Compile(spec), both));
-  EXPECT_FALSE(ToolCallConstraint({}, true).ok());
-  EXPECT_FALSE(ToolCallConstraint(std::vector<ToolFunction>{{.name = "f", .parameters = "x"}}, true).ok());
+  spec = *ToolCallConstraint(functions, ToolCallList::kBare);
+  EXPECT_TRUE(Accepts(*compiler_.Compile(spec), R"({"name": "add", "arguments": {"a": 1}})"));
+  EXPECT_FALSE(Accepts(*compiler_.Compile(spec), R"({"name": "add", "arguments": {}})"));
+  EXPECT_FALSE(Accepts(*compiler_.Compile(spec), one));
+  EXPECT_FALSE(ToolCallConstraint({}, ToolCallList::kMany).ok());
+  EXPECT_FALSE(
+      ToolCallConstraint(std::vector<ToolFunction>{{.name = "f", .parameters = "x"}}, ToolCallList::kMany).ok());
 }
 
 }  // namespace

@@ -165,6 +165,18 @@ TEST_F(OwnTemplate, ToolUseHasItsOwnWhereThereIsOne) {
   EXPECT_EQ(Text({.messages = {{"user", "x"}}}), "file");
 }
 
+TEST_F(ChatTemplateTest, TellsHowCallsAreWrittenByWhatItWrites) {
+  EXPECT_EQ(template_->tool_call_format(), ToolCallFormat::kMistral);
+  TokenizerDirectory directory;
+  const auto format_of = [&](const std::string& source) {
+    directory.Patch({{"chat_template", source}});
+    return (*ChatTemplate::Open(directory.path(), *tokenizer_))->tool_call_format();
+  };
+  EXPECT_EQ(format_of("{% if tools %}Answer with <tool_call>{...}</tool_call>.{% endif %}"), ToolCallFormat::kHermes);
+  EXPECT_EQ(format_of("{{ '[TOOL_CALLS]' }} <tool_call>"), ToolCallFormat::kMistral);
+  EXPECT_EQ(format_of("{{ messages[0].content }}"), ToolCallFormat::kMistral);
+}
+
 TEST_F(ChatTemplateTest, NotFoundWithoutATemplate) {
   TokenizerDirectory directory;
   directory.Patch({{"chat_template", nullptr}});

@@ -34,8 +34,9 @@ void Merge(const ToolCallText& text, Result* result) {
 }
 
 // Fed in two pieces cut at `cut`, or byte by byte where that is 0.
-Result Parse(const std::string& text, bool incremental, size_t cut, size_t max_calls = 128) {
-  ToolCallParser parser({.incremental = incremental, .max_calls = max_calls});
+Result Parse(const std::string& text, bool incremental, size_t cut, size_t max_calls = 128,
+             ToolCallFormat format = ToolCallFormat::kMistral) {
+  ToolCallParser parser({.format = format, .incremental = incremental, .max_calls = max_calls});
   Result result;
   if (cut == 0) {
     for (const char c : text) Merge(parser.Append({&c, 1}), &result);
@@ -51,6 +52,15 @@ void ExpectInEverySplit(const std::string& text, const Result& wanted, bool both
   for (size_t cut = 0; cut <= text.size(); ++cut) {
     for (const bool incremental : both ? std::vector<bool>{false, true} : std::vector<bool>{false}) {
       EXPECT_EQ(Parse(text, incremental, cut), wanted) << text << " cut at " << cut << ", incremental " << incremental;
+    }
+  }
+}
+
+void ExpectOfHermes(const std::string& text, const Result& wanted) {
+  for (size_t cut = 0; cut <= text.size(); ++cut) {
+    for (const bool incremental : {false, true}) {
+      EXPECT_EQ(Parse(text, incremental, cut, /*max_calls=*/128, ToolCallFormat::kHermes), wanted)
+          << text << " cut at " << cut << ", incremental " << incremental;
     }
   }
 }
@@ -109,6 +119,31 @@ TEST(ToolCallParser, LeavesOutCallsBeyondTheLimit) {
   const std::string text = R"([TOOL_CALLS] [{"name": "f", "arguments": {}}, {"name": "g", "arguments": {}}] end)";
   for (const bool incremental : {false, true}) {
     EXPECT_EQ(Parse(text, incremental, 0, /*max_calls=*/1), (Result{" end", {"f:{}"}}));
+  }
+}
+
+TEST(ToolCallParser, ReadsHermesCalls) {
+  ExpectOfHermes("<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"</tool_call>\"}}\n</tool_call>",
+                 {"", {R"(f:{"a": "</tool_call>"})"}});
+  ExpectOfHermes(
+      "Let me see. <<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool_call>\n{\"arguments\":{\"x\":1},"
+      "\"name\":\"g\"}\n</tool_call>\n\nThat is all.",
+      {"Let me see. <That is all.", {"f:{}", R"(g:{"x":1})"}});
+}
+
+TEST(ToolCallParser, HermesCallsMayLackTheirEnds) {
+  constexpr const char* kCall = R"(<tool_call>{"name":"f","arguments":{"a":1}})";
+  const std::string call = R"(f:{"a":1})";
+  ExpectOfHermes(kCall, {"", {call}});
+  ExpectOfHermes(std::string(kCall) + "\n</tool", {"", {call}});
+  ExpectOfHermes(std::string(kCall) + kCall, {"", {call, call}});
+  ExpectOfHermes(std::string(kCall) + "</tool> text", {"</tool> text", {call}});
+}
+
+TEST(ToolCallParser, WhatIsNoHermesCallIsText) {
+  for (const char* text : {"<tool_call", "<tool_call>f", "<tool_call>[1]", "<tool_call>\n{\"a\":1}", "a < b",
+                           "<tool_call>{\"name\":\"f\"", R"([TOOL_CALLS] [{"name":"f","arguments":{}}])"}) {
+    ExpectOfHermes(text, {text, {}});
   }
 }
 

@@ -136,6 +136,27 @@ TEST_F(Tools, RequiredBeginsACallForTheModel) {
   EXPECT_NE(engine_->submitted().at(0).rules.grammar, nullptr);
 }
 
+TEST_F(Tools, ReadsHermesCallsWhereTheTemplateWritesThem) {
+  Serve({.output = "Sure.\n<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1}}\n</tool_call>",
+         .max_model_len = 1000,
+         .tool_call_format = ToolCallFormat::kHermes});
+  const json choice = Answer();
+  EXPECT_EQ(choice["finish_reason"], "tool_calls");
+  EXPECT_EQ(choice["message"]["content"], "Sure.\n");
+  EXPECT_EQ(choice["message"]["tool_calls"][0]["function"], json({{"name", "add"}, {"arguments", R"({"a": 1})"}}));
+}
+
+TEST_F(Tools, ForcesOneHermesCall) {
+  Serve({.output = R"({"name": "now", "arguments": {}})",
+         .max_model_len = 1000,
+         .tool_call_format = ToolCallFormat::kHermes});
+  const json choice = Answer(R"(,"tool_choice":"required")");
+  EXPECT_TRUE(PromptText(0).ends_with("<tool_call>\n"));
+  EXPECT_NE(engine_->submitted().at(0).rules.grammar, nullptr);
+  EXPECT_EQ(choice["message"]["tool_calls"][0]["function"]["name"], "now");
+  EXPECT_EQ(choice["message"]["content"], nullptr);
+}
+
 TEST_F(Tools, SchemasThatCannotBeFollowedAreRefusedWhereACallIsForced) {
   Serve({.max_model_len = 1000});
   const std::string body = R"({"messages":[{"role":"user","content":"Hi"}],"tool_choice":"required","tools":[)"
