@@ -57,6 +57,7 @@ def test_soak(tmp_path):
                         "--max-running-requests", "16", "--max-queued-requests", "32", "--access-log", "/dev/full",
                         model=model) as server:
         faults.warm_up(server)
+        soak_faults.warm_up(server)
         stop = threading.Event()
         bystander = faults.Bystander(server, pause=PAUSE / 2)
         clients = [MixedClient(server, stop, seed) for seed in range(NUM_CLIENTS)]
