@@ -59,8 +59,9 @@ std::string Banner(const ServeSettings& settings, const BoundPorts& ports, const
   const ModelInfo& info = engine.model_info();
   const bool is_unix = !settings.http.unix_path.empty();
   const std::string authority = is_unix ? "localhost" : Reachable(settings.http, ports.http);
-  const std::string base_url =
-      absl::StrCat(!is_unix && !settings.tls_cert.empty() ? "https://" : "http://", authority, "/v1");
+  const std::string page =
+      absl::StrCat(!is_unix && !settings.tls_cert.empty() ? "https://" : "http://", authority, "/");
+  const std::string base_url = absl::StrCat(page, "v1");
   const std::string curl = is_unix ? absl::StrCat("curl --unix-socket ", settings.http.unix_path, " ") : "curl ";
   const std::string client = is_unix ? absl::StrCat(", http_client=httpx.Client(transport=httpx.HTTPTransport(uds=",
                                                     nlohmann::json(settings.http.unix_path).dump(), "))")
@@ -79,6 +80,7 @@ std::string Banner(const ServeSettings& settings, const BoundPorts& ports, const
                       "  device     ", info.device, "\n",                                    //
                       "  HTTP       ", base_url, is_unix ? absl::StrCat(" over ", Format(settings.http)) : "",
                       needs_key ? " (API key needed)" : "", "\n",                                              //
+                      is_unix ? "" : absl::StrCat("  playground ", page, " (in a browser)\n"),                 //
                       "  gRPC       ", Reachable(settings.grpc, ports.grpc), " (switchyard.v1.Generation)\n",  //
                       "\nTry it:\n\n",                                                                         //
                       curl, base_url, example.path, " -H 'Content-Type: application/json'",                    //

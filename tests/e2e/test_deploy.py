@@ -1,8 +1,10 @@
 """What deploy/ ships: rules, dashboard, unit file and manifests, checked by the tools that read them."""
 
 import json
+import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 
@@ -116,6 +118,25 @@ def commands_of(manifest):
     return [container["args"] for container in template["spec"]["containers"]]
 
 
+def compose():
+    return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+
+
+def test_compose_mounts_what_is_there_and_what_prometheus_reads():
+    targets = set()
+    for service in compose()["services"].values():
+        for volume in service.get("volumes", []):
+            source, target, _ = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).rsplit(":", 2)
+            assert (DEPLOY / source).exists(), volume
+            targets.add(target)
+        targets |= {config["target"] for config in service.get("configs", [])}
+    prometheus = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
+    (job,) = prometheus["scrape_configs"]
+    for path in (*prometheus["rule_files"], job["authorization"]["credentials_file"]):
+        assert any(path == target or path.startswith(target + "/") for target in targets), path
+    assert job["static_configs"][0]["targets"] == ["switchyard:8000"]
+
+
 def test_manifests_and_scripts_use_flags_that_exist():
     known = set(re.findall(r"--[a-z][a-z0-9-]*", harness.run("serve", "--help").stdout))
     used = set()
@@ -126,7 +147,55 @@ def test_manifests_and_scripts_use_flags_that_exist():
                 used |= {argument for argument in arguments if argument.startswith("--")}
     script = (DEPLOY / "slurm/switchyard.sbatch").read_text()
     used |= set(re.findall(r"--[a-z][a-z0-9-]*", script[script.index(" serve "):]))
+    used |= {argument for argument in compose()["services"]["switchyard"]["command"] if argument.startswith("--")}
     assert used and used <= known, used - known
+
+
+def test_slurm_script_serves_from_two_tasks_and_drains_on_the_batch_signal(tmp_path):
+    """Stand-ins for srun and scontrol, CPUs instead of GPUs; everything else is the script's."""
+    port = harness.free_port()
+    programs = {
+        "scontrol": "echo 127.0.0.1",
+        "srun": """shift  # --kill-on-bad-exit
+for rank in 0 1; do
+  SLURM_NTASKS=2 SLURM_PROCID=$rank SLURM_NTASKS_PER_NODE=1 SLURM_LOCALID=0 SLURM_STEP_NODELIST=a "$@" & tasks+=($!)
+done
+trap 'kill -TERM "${tasks[@]}"' TERM
+wait "${tasks[@]}" || wait "${tasks[0]}" && wait "${tasks[1]}"
+""",
+        "switchyard": f"""arguments=("${{@/#cuda/cpu}}")
+exec {harness.BINARY} "${{arguments[@]/#0.0.0.0:8000/127.0.0.1:{port}}}" --grpc 127.0.0.1:0
+""",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text("#!/bin/bash\n" + text)
+        (tmp_path / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "MODEL": str(harness.MODEL),
+                   "SLURM_JOB_NODELIST": "a,b", "SLURM_JOB_ID": str(harness.free_port()),
+                   "SWITCHYARD_API_KEY_FILE": str(tmp_path / "key")}
+    tool("openssl")
+    with open(tmp_path / "log", "w") as log:
+        job = subprocess.Popen(["bash", DEPLOY / "slurm/switchyard.sbatch"], env=environment, stdout=log, stderr=log)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        harness.wait_until(lambda: job.poll() is not None or status_of(url + "/health") == 200, "the server is alive")
+        assert job.poll() is None, (tmp_path / "log").read_text()
+        assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+        key = {"Authorization": "Bearer " + (tmp_path / "key").read_text().strip()}
+        harness.wait_until(lambda: status_of(url + "/ready", key) == 200, "the server is ready")
+        assert status_of(url + "/ready", {}) == 401
+        job.terminate()
+        assert job.wait(timeout=harness.PATIENCE) == 0, (tmp_path / "log").read_text()
+    finally:
+        job.terminate()
+        job.wait(timeout=harness.PATIENCE)
+
+
+def status_of(url, headers=None):
+    try:
+        return httpx.get(url, headers=headers, timeout=harness.PATIENCE).status_code
+    except httpx.TransportError:
+        return None
 
 
 def test_environment_of_the_images_is_understood(tmp_path):

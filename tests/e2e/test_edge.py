@@ -1,7 +1,8 @@
-"""The process's edge: SIGHUP, unix sockets, file descriptors."""
+"""The process's edge: what listens, what needs a key, SIGHUP, unix sockets, file descriptors."""
 
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -9,6 +10,9 @@ import time
 
 import grpc
 import httpx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from switchyard.v1 import generation_pb2
 
 import harness
 from test_grpc import request_for
@@ -43,6 +47,45 @@ def test_sighup_reads_keys_again_and_reopens_the_access_log(tmp_path):
         assert "third" not in server.log()
     line = json.loads(log.read_text().splitlines()[0])
     assert line["path"] == "/v1/models" and line["key"] in ("team", None)
+
+
+def listening(pid):
+    """Addresses in /proc/net's form that a process listens at: IPv4, or IPv6 with what is mapped into it."""
+    links = (f"/proc/{pid}/fd/{descriptor}" for descriptor in os.listdir(f"/proc/{pid}/fd"))
+    inodes = {link.removeprefix("socket:[").rstrip("]") for link in map(os.readlink, links) if link.startswith("socket:")}
+    lines = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/{pid}/net/{name}").readlines()[1:]]
+    return {fields[1] for fields in lines if fields[3] == "0A" and fields[9] in inodes}
+
+
+LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def test_two_front_ends_on_loopback_are_all_that_listens(tmp_path):
+    flags = harness.run("serve", "--help").stdout
+    for flag, address in (("--http", "127.0.0.1:8000"), ("--grpc", "127.0.0.1:50051")):
+        assert re.search(rf"{flag} HOST.*\[{address}\]", flags)
+    with harness.Server(tmp_path, "--ranks", "2") as server:
+        ports = {int(server.url.rsplit(":", 1)[1]), int(server.grpc_address.rsplit(":", 1)[1])}
+        found = [address.split(":") for address in listening(server.process.pid)]
+        assert {host for host, _ in found} <= LOOPBACK
+        assert {int(port, 16) for _, port in found} == ports
+
+
+def test_keys_guard_everything_but_the_page_and_the_two_health_services(tmp_path):
+    (tmp_path / "keys").write_text("secret\n")
+    with harness.Server(tmp_path, "--api-key-file", tmp_path / "keys") as server:
+        guarded = ["/ready", "/metrics", "/version", "/v1/models", "/v1/experts", "/tokenizer_info", "/", "/no/such/path"]
+        assert [path for path in guarded if server.get(path).status_code != 401] == ["/"]
+        for path in ("/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize"):
+            assert httpx.post(server.url + path, json={}, timeout=harness.PATIENCE).status_code == 401
+        assert server.get("/health").status_code == 200
+        assert server.get("/metrics", headers={"Authorization": "Bearer secret"}).status_code == 200
+        for name in ("Tokenize", "GetModelInfo", "GetLoad", "GetExpertLoad"):
+            with pytest.raises(grpc.RpcError) as refused:
+                getattr(server.stub, name)(getattr(generation_pb2, name + "Request")())
+            assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED, name
+        health = health_pb2_grpc.HealthStub(server.channel).Check(health_pb2.HealthCheckRequest())
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_both_front_ends_serve_unix_sockets(tmp_path):

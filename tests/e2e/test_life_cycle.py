@@ -76,6 +76,8 @@ def test_the_banners_lines_work_when_pasted(tmp_path):
         snippet = re.search(r"^from openai.*?^print.*?$", banner, re.MULTILINE | re.DOTALL).group()
         answer = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=harness.PATIENCE)
         assert answer.stdout.strip() == "19", answer
+        page = httpx.get(re.search(r"^ *playground (\S+)", banner, re.MULTILINE)[1], timeout=harness.PATIENCE)
+        assert page.status_code == 200 and page.headers["content-type"].startswith("text/html")
 
 
 def test_a_taken_port_is_an_error_that_names_it(tmp_path, server):

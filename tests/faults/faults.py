@@ -35,11 +35,13 @@ def warm_up(server):
 
 
 class Bystander(threading.Thread):
-    """A well-behaved client: asks the same greedy questions again and again, and notes every answer that differs."""
+    """A well-behaved client: asks the same greedy questions again and again, `pause` seconds apart, and notes every
+    answer that differs."""
 
-    def __init__(self, server):
+    def __init__(self, server, pause=0):
         super().__init__()
         self.server = server
+        self.pause = pause
         self.expected = [complete(server, prompt).json()["choices"][0]["text"] for prompt in PROMPTS]
         self.ended = threading.Event()
         self.num_requests = 0
@@ -57,6 +59,7 @@ class Bystander(threading.Thread):
             except (httpx.TransportError, ValueError, KeyError) as error:
                 text = repr(error)
             self.num_requests += 1
+            self.ended.wait(self.pause)
             if text != expected:
                 self.wrong.append(f"{prompt!r}: {text!r} instead of {expected!r}")
 

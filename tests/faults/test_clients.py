@@ -119,26 +119,30 @@ def test_a_giant_grpc_message_and_giant_metadata(attacked):
     channel.close()
 
 
+def nested_schema(depth):
+    schema = {}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
+def schema_format(schema):
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}}
+
+
+# Fields of a chat request.
+BOMBS = [
+    {"chat_template": "{% for a in range(999999999) %}{% for b in range(999999999) %}x{% endfor %}{% endfor %}"},
+    schema_format(nested_schema(500)),
+    schema_format({"type": "string", "pattern": "(((a{1,500}){1,500}){1,500}){1,500}"}),
+    schema_format({"enum": [f"value {index}" * 20 for index in range(50_000)]}),
+]
+
+
 def test_template_and_grammar_bombs(attacked):
-    bombs = [
-        {"chat_template": "{% for a in range(999999999) %}{% for b in range(999999999) %}x{% endfor %}{% endfor %}"},
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": nested_schema(3000)}}},
-        {"response_format": {"type": "json_schema", "json_schema": {
-            "name": "x", "schema": {"type": "string", "pattern": "(((a{1,500}){1,500}){1,500}){1,500}"}}}},
-        {"response_format": {"type": "json_schema", "json_schema": {
-            "name": "x", "schema": {"enum": [f"value {index}" * 20 for index in range(50_000)]}}}},
-    ]
-    for bomb in bombs:
+    for bomb in BOMBS:
         body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 4, **bomb}
         begin = time.monotonic()
         reply = httpx.post(attacked.url + "/v1/chat/completions", json=body, timeout=harness.PATIENCE)
         assert reply.status_code in (400, 413), reply.text
         assert time.monotonic() - begin < 30
-
-
-def nested_schema(depth):
-    text = '{"type":"array","items":' * depth + "{}" + "}" * depth
-    import json
-    import sys
-    sys.setrecursionlimit(20_000)
-    return json.loads(text)

@@ -139,13 +139,16 @@ def test_deep_json(attacked, text):
         assert reply.status_code == 400 and "error" in reply.json()
 
 
-@pytest.mark.parametrize("field, value", [
+OUT_OF_RANGE = [
     ("temperature", "NaN"), ("temperature", "Infinity"), ("temperature", "-1"), ("temperature", "1e400"), ("top_p", "NaN"),
     ("max_tokens", "-1"), ("max_tokens", str(2**63)), ("max_tokens", str(2**64)), ("max_tokens", "1e30"), ("seed", str(2**63)),
     ("n", "1000000"), ("n", str(2**63)), ("best_of", "1000000"), ("logprobs", str(2**63)), ("top_k", "-7"),
     ("min_tokens", str(2**63)), ("frequency_penalty", "1e308"), ("repetition_penalty", "0"), ("logit_bias", "{\"5\":1e39}"),
     ("prompt", "\"\""), ("prompt", "[]"), ("prompt", "[[]]"), ("prompt", "[2147483648]"), ("prompt", "[-1]"),
-    ("prompt", "[1000000]"), ("stop", "[\"\"]"), ("stop_token_ids", "[99999999]"), ("truncate_prompt_tokens", "-1")])
+    ("prompt", "[1000000]"), ("stop", "[\"\"]"), ("stop_token_ids", "[99999999]"), ("truncate_prompt_tokens", "-1")]
+
+
+@pytest.mark.parametrize("field, value", OUT_OF_RANGE)
 def test_numbers_out_of_their_range(attacked, field, value):
     fields = {"prompt": '"In the beginning"', field: value}
     text = "{" + ",".join(f'"{name}":{entry}' for name, entry in fields.items()) + "}"

@@ -1,74 +1,90 @@
-"""Mixed load with random faults for a while: memory stays flat, answers stay right. SOAK_SECONDS says for how long."""
+"""Mixed load with random faults for a while: memory stays flat, answers stay right. SOAK_SECONDS says for how long.
 
+The load is modest (a fraction of a core), so that it can run for an hour beside other work.
+"""
+
+import collections
 import os
 import random
 import threading
 import time
 
-import httpx
-
 import faults
 import harness
-from test_clients import start_and_vanish
+import soak_faults
+from lost_ranks import LostRanks
+from test_process import cpu_seconds, poisoned_model
 
 SECONDS = int(os.environ.get("SOAK_SECONDS", "60"))
+NUM_CLIENTS = 4
+PAUSE = 1.0  # seconds between what one client does, on average
+SLACK = 32 * 2**20  # bytes by which memory may differ and be called flat
 
 
-def mixed_client(server, stop, seed, failures):
-    dice = random.Random(seed)
-    while not stop.is_set():
-        try:
-            kind = dice.randrange(7)
-            prompt = dice.choice(faults.PROMPTS)
-            if kind == 0:
-                start_and_vanish(server, dice.random() * 0.2, max_tokens=500, stream=dice.random() < 0.5)
-            elif kind == 1:
-                httpx.post(server.url + "/v1/completions", content=dice.randbytes(dice.randrange(2000)), timeout=60)
-            elif kind == 2:
-                assert faults.complete(server, prompt, temperature=9).status_code == 400
-            elif kind == 3:
-                reply = faults.complete(server, [dice.randrange(3, 2000) for _ in range(dice.randrange(1, 1500))])
-                assert reply.status_code in (200, 429), reply.text
-            elif kind == 4:
-                reply = faults.complete(server, prompt, n=4, temperature=1, logprobs=5, max_tokens=40)
-                assert reply.status_code in (200, 429), reply.text
-            elif kind == 5:
-                with faults.connect(server) as connection:
-                    connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Le")
-            else:
-                with httpx.stream("POST", server.url + "/v1/chat/completions", timeout=60, json={
-                        "messages": [{"role": "user", "content": "What is 12 + 7?"}], "stream": True, "max_tokens": 30}) as reply:
-                    for index, _ in enumerate(reply.iter_lines()):
-                        if index == dice.randrange(1, 60):
-                            break
-        except Exception as error:  # noqa: BLE001: every unexpected end is a failure of the soak
-            failures.append(repr(error))
+class MixedClient(threading.Thread):
+    def __init__(self, server, stop, seed):
+        super().__init__()
+        self.server = server
+        self.stop = stop
+        self.dice = random.Random(seed)
+        self.counts = collections.Counter()
+        self.failures = []
+
+    def run(self):
+        kinds, weights = zip(*soak_faults.WEIGHTS.items())
+        while not self.stop.wait(self.dice.expovariate(1 / PAUSE)):
+            (kind,) = self.dice.choices(kinds, weights)
+            self.counts[kind.__name__] += 1
+            try:
+                kind(self.server, self.dice)
+            except Exception as error:  # noqa: BLE001: every unexpected end is a failure of the soak
+                self.failures.append(f"{kind.__name__}: {error!r}")
+
+
+def growth(samples):
+    """What the second half holds at most over what the second quarter held; the first is for warming up."""
+    quarter = len(samples) // 4
+    return max(samples[2 * quarter:]) - max(samples[quarter:2 * quarter])
+
+
+def mebibytes(samples):
+    return ", ".join(f"{samples[(len(samples) - 1) * part // 4] / 2**20:.0f}" for part in range(5) if samples)
 
 
 def test_soak(tmp_path):
+    model = poisoned_model(tmp_path / "model", soak_faults.POISONED_TOKEN)
     # So few KV pages that the prefix cache has been in all of them before the first quarter ends.
-    with harness.Server(tmp_path, "--ranks", "2", "--http-header-timeout", "5s", "--max-running-requests", "16",
-                        "--kv-cache", "32MiB") as server:
+    with harness.Server(tmp_path, "--ranks", "2", "--served-model-name", harness.NAME, "--http-header-timeout", "5s",
+                        "--max-running-requests", "16", "--max-queued-requests", "32", "--access-log", "/dev/full",
+                        model=model) as server:
         faults.warm_up(server)
-        bystander = faults.Bystander(server)
+        soak_faults.warm_up(server)
         stop = threading.Event()
-        failures = []
-        clients = [threading.Thread(target=mixed_client, args=(server, stop, seed, failures)) for seed in range(8)]
+        bystander = faults.Bystander(server, pause=PAUSE / 2)
+        clients = [MixedClient(server, stop, seed) for seed in range(NUM_CLIENTS)]
+        (tmp_path / "pair").mkdir()
+        lost_ranks = LostRanks(tmp_path / "pair", seconds_between=min(30, SECONDS / 6))
         samples = []
-        for thread in (bystander, *clients):
+        for thread in (bystander, lost_ranks, *clients):
             thread.start()
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
-            time.sleep(SECONDS / 40)
+            time.sleep(SECONDS / 200)
             samples.append(faults.resident_bytes(server.process.pid))
         stop.set()
+        for thread in (lost_ranks, bystander):
+            thread.finish()
         for client in clients:
             client.join()
-        bystander.finish()
-        assert failures == [], failures[:3]
+        failures = [failure for client in clients for failure in client.failures]
+        counts = sum((client.counts for client in clients), collections.Counter())
+        assert failures == [], f"{len(failures)}: {failures[:3]}"
         assert bystander.wrong == [], bystander.wrong[0]
+        assert lost_ranks.wrong == [] and lost_ranks.resident, lost_ranks.wrong[:1]
+        print(f"{SECONDS} s: {bystander.num_requests} checked answers, {counts.total()} of the rest {dict(counts)},"
+              f" {len(lost_ranks.resident) - 1} lost ranks; resident MiB at 0, 1/4, 1/2, 3/4 and the end: {mebibytes(samples)};"
+              f" of the process whose peer dies: {mebibytes(lost_ranks.resident)}; {cpu_seconds(server.process.pid):.0f} s of CPU")
         harness.wait_until(lambda: server.metric("switchyard:kv_pages_used") == 0, "all KV pages have returned")
-        # Flat: what the second half holds at most is what the second quarter held, and 32 MiB of slack.
-        quarter = len(samples) // 4
-        assert max(samples[2 * quarter:]) - max(samples[quarter:2 * quarter]) < 32 * 2**20
-        print(f"{bystander.num_requests} checked answers, resident {samples[quarter] / 2**20:.0f} to {samples[-1] / 2**20:.0f} MiB")
+        assert growth(samples) < SLACK and growth(lost_ranks.resident) < SLACK
+        server.terminate()
+        assert server.wait() == 0, server.log()[-2000:]
