@@ -55,8 +55,8 @@ def test_soak(tmp_path):
     model = poisoned_model(tmp_path / "model", soak_faults.POISONED_TOKEN)
     # So few KV pages that the prefix cache has been in all of them before the first quarter ends.
     with harness.Server(tmp_path, "--ranks", "2", "--served-model-name", harness.NAME, "--http-header-timeout", "5s",
-                        "--max-running-requests", "16", "--max-queued-requests", "32", "--access-log", "/dev/full",
-                        model=model) as server:
+                        "--max-running-requests", "16", "--max-queued-requests", "32", "--kv-cache", "32MiB",
+                        "--access-log", "/dev/full", model=model) as server:
         faults.warm_up(server)
         soak_faults.warm_up(server)
         stop = threading.Event()
