@@ -22,8 +22,8 @@ cache=()
 if [ -n "${CCACHE_DIR:-}" ]; then
   cache=(--volume "$CCACHE_DIR:/root/.cache/ccache")
 fi
-"${buildah[@]}" build "${cache[@]}" --isolation chroot --network host --pull-never --layers=false -f "$source_dir/deploy/Dockerfile" \
-  -t switchyard "$source_dir"
+"${buildah[@]}" build "${cache[@]}" --isolation chroot --network host --pull-never --layers \
+  -f "$source_dir/deploy/Dockerfile" -t switchyard "$source_dir"
 
 "${buildah[@]}" images --format '{{.Name}} {{.Size}}' localhost/switchyard
 container=$("${buildah[@]}" from --pull-never localhost/switchyard)

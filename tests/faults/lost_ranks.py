@@ -11,7 +11,7 @@ import harness
 
 
 class LostRanks(threading.Thread):
-    """Kills the second process at random times and starts another, as a supervisor would. Note what goes wrong, and how
+    """Kills the second process at random times and starts another, as a supervisor would. Notes what goes wrong, and how
     much memory the first, which lives on, holds after every recovery."""
 
     def __init__(self, directory, seconds_between):
@@ -20,14 +20,15 @@ class LostRanks(threading.Thread):
         self.seconds_between = seconds_between
         self.port = harness.free_port()
         self.ended = threading.Event()
+        self.follower = None
         self.resident = []
         self.wrong = []
 
-    def follower(self):
+    def start_follower(self):
         directory = self.directory / f"follower-{len(self.resident)}"
         directory.mkdir()
-        return harness.Process(directory, "serve", "--model", harness.MODEL, *self.flags(),
-                               environment=harness.launcher_environment(1, 2, self.port))
+        self.follower = harness.Process(directory, "serve", "--model", harness.MODEL, *self.flags(),
+                                        environment=harness.launcher_environment(1, 2, self.port))
 
     @staticmethod
     def flags():
@@ -38,10 +39,12 @@ class LostRanks(threading.Thread):
             self.lose_again_and_again()
         except Exception as error:  # noqa: BLE001: every unexpected end is a failure of the soak
             self.wrong.append(repr(error))
+        finally:
+            self.follower.close()
 
     def lose_again_and_again(self):
         dice = random.Random(1)
-        follower = self.follower()
+        self.start_follower()
         leader_directory = self.directory / "leader"
         leader_directory.mkdir()
         with harness.Server(leader_directory, *self.flags(),
@@ -50,28 +53,26 @@ class LostRanks(threading.Thread):
             while not self.ended.is_set():
                 self.resident.append(faults.resident_bytes(leader.process.pid))
                 if not self.ended.wait(dice.uniform(0.5, 1.5) * self.seconds_between):
-                    follower = self.lose(leader, follower)
+                    self.lose_one(leader)
                 answer = faults.complete(leader, faults.PROMPTS[0])
                 assert answer.status_code == 200 and answer.json()["choices"][0]["text"] == expected, answer.text
                 assert leader.metric("switchyard:kv_pages_used") == 0
             leader.signal(signal.SIGTERM)
             assert leader.wait() == 0, leader.log()[-2000:]
-        follower.wait()
-        follower.close()
+        assert self.follower.wait() == 0, self.follower.log()[-2000:]
 
-    def lose(self, leader, follower):
+    def lose_one(self, leader):
         """With a request in flight, which is told so; returns once another process has taken the place."""
         with httpx.stream("POST", leader.url + "/v1/completions", timeout=harness.PATIENCE, json={
                 "prompt": "In the beginning", "max_tokens": 3000, "ignore_eos": True, "stream": True}) as stream:
             lines = stream.iter_lines()
             next(lines)
-            follower.signal(signal.SIGKILL)
+            self.follower.signal(signal.SIGKILL)
             rest = "\n".join(lines)
         assert '"error"' in rest and "rank 1" in rest, rest[-500:]
-        follower.close()
-        successor = self.follower()
+        self.follower.close()
+        self.start_follower()
         harness.wait_until(lambda: leader.get("/ready").status_code == 200, "the ranks are built anew")
-        return successor
 
     def finish(self):
         self.ended.set()

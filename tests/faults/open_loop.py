@@ -11,6 +11,7 @@ import time
 import urllib.parse
 
 import faults
+import harness
 
 
 @dataclasses.dataclass
@@ -57,15 +58,16 @@ async def ask(server, **fields):
     outcome = Outcome()
     begin = time.monotonic()
     try:
-        reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        writer.write(head + body)
-        pieces = []
-        while piece := await reader.read(65536):
-            pieces.append(piece)
-            if outcome.first_token is None and b"data: {" in piece:
-                outcome.first_token = time.monotonic() - begin
-        outcome.raw = b"".join(pieces)
-        writer.close()
+        async with asyncio.timeout(harness.PATIENCE):
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.write(head + body)
+            pieces = []
+            while piece := await reader.read(65536):
+                pieces.append(piece)
+                if outcome.first_token is None and b"data: {" in piece:
+                    outcome.first_token = time.monotonic() - begin
+            outcome.raw = b"".join(pieces)
+            writer.close()
     except OSError as error:
         outcome.error = repr(error)
     outcome.seconds = time.monotonic() - begin

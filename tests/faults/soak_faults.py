@@ -9,6 +9,7 @@ import contextlib
 import random
 import resource
 import signal
+import threading
 import time
 
 import grpc
@@ -158,15 +159,19 @@ def stopped_process(server, dice):
     server.signal(signal.SIGCONT)
 
 
+LIMITING = threading.Lock()  # one at a time: each puts back the limit that it found
+
+
 def no_file_descriptors(server, dice):
     pid = server.process.pid
-    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (faults.open_descriptors(pid) + 4, before[1]))
-    try:
-        crowd = [faults.connect(server) for _ in range(20)]
-        time.sleep(dice.uniform(0.1, 0.5))
-    finally:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    with LIMITING:
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (faults.open_descriptors(pid) + 4, before[1]))
+        try:
+            crowd = [faults.connect(server) for _ in range(20)]
+            time.sleep(dice.uniform(0.1, 0.5))
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
     for connection in crowd:
         connection.close()
 

@@ -52,8 +52,10 @@ def test_ten_times_the_sustainable_load(tmp_path):
         _, before = observed(server, "time_to_first_token_seconds", FIRST_TOKEN_LIMIT)
         memory = Memory(server.process.pid)
         memory.start()
-        results = open_loop.send(server, 10 * sustainable, SECONDS, faults.PROMPTS, **ANSWER)
-        memory.finish()
+        try:
+            results = open_loop.send(server, 10 * sustainable, SECONDS, faults.PROMPTS, **ANSWER)
+        finally:
+            memory.finish()
 
         # Nothing else than an answer or a refusal: no reset, no 5xx, no stream cut short.
         assert [outcome.error for _, outcome in results if outcome.error] == []

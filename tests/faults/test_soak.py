@@ -42,9 +42,10 @@ class MixedClient(threading.Thread):
 
 
 def growth(samples):
-    """What the second half holds at most over what the second quarter held; the first is for warming up."""
+    """What the second half holds at most over what the second quarter held; the first is for warming up. Fewer than four
+    samples do not tell."""
     quarter = len(samples) // 4
-    return max(samples[2 * quarter:]) - max(samples[quarter:2 * quarter])
+    return 0 if quarter == 0 else max(samples[2 * quarter:]) - max(samples[quarter:2 * quarter])
 
 
 def mebibytes(samples):
@@ -68,14 +69,17 @@ def test_soak(tmp_path):
         for thread in (bystander, lost_ranks, *clients):
             thread.start()
         end = time.monotonic() + SECONDS
-        while time.monotonic() < end:
-            time.sleep(SECONDS / 200)
-            samples.append(faults.resident_bytes(server.process.pid))
-        stop.set()
-        for thread in (lost_ranks, bystander):
-            thread.finish()
-        for client in clients:
-            client.join()
+        try:
+            while time.monotonic() < end:
+                time.sleep(SECONDS / 200)
+                assert server.process.poll() is None, server.log()[-2000:]
+                samples.append(faults.resident_bytes(server.process.pid))
+        finally:
+            stop.set()
+            for thread in (lost_ranks, bystander):
+                thread.finish()
+            for client in clients:
+                client.join()
         failures = [failure for client in clients for failure in client.failures]
         counts = sum((client.counts for client in clients), collections.Counter())
         assert failures == [], f"{len(failures)}: {failures[:3]}"
