@@ -12,17 +12,20 @@ mkdir -p "$work"
 buildah=(buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs)
 
 "$source_dir/tests/deploy/debian_base.sh" "$work"
-for name in debian:bookworm debian:bookworm-slim; do
-  container=$("${buildah[@]}" from scratch)
-  "${buildah[@]}" add -q "$container" "$work/base.tar" / > "$work/add.log"
-  "${buildah[@]}" commit -q --rm "$container" "docker.io/library/$name" > "$work/commit.log"
+# Made once: another base would make every layer anew.
+for name in docker.io/library/debian:bookworm docker.io/library/debian:bookworm-slim; do
+  if ! "${buildah[@]}" inspect --type image "$name" > "$work/inspect.log" 2>&1; then
+    container=$("${buildah[@]}" from scratch)
+    "${buildah[@]}" add -q "$container" "$work/base.tar" / > "$work/add.log"
+    "${buildah[@]}" commit -q --rm "$container" "$name" > "$work/commit.log"
+  fi
 done
 
 cache=()
 if [ -n "${CCACHE_DIR:-}" ]; then
   cache=(--volume "$CCACHE_DIR:/root/.cache/ccache")
 fi
-"${buildah[@]}" build "${cache[@]}" --isolation chroot --network host --pull-never --layers \
+"${buildah[@]}" build "${cache[@]}" --isolation chroot --network host --pull-never --layers --format docker \
   -f "$source_dir/deploy/Dockerfile" -t switchyard "$source_dir"
 
 "${buildah[@]}" images --format '{{.Name}} {{.Size}}' localhost/switchyard
