@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/openai/constraint_fields.h"
 #include "server/openai/field_reader.h"
+#include "server/openai/infilling.h"
 #include "server/openai/prompt_fields.h"
 #include "server/openai/request_fields.h"
 #include "server/openai/sampling_fields.h"
@@ -40,6 +41,7 @@ std::optional<ApiError> ParseCompletion(const nlohmann::json& body, const ModelC
   }
   if (fields.ok()) {
     plan->prompts = ReadPrompts(fields, model, plan->echo, request.skip_special_tokens);
+    ReadSuffix(fields, model, plan->echo, &plan->prompts);
     const bool truncates = fields.Find("truncate_prompt_tokens") != nullptr;
     TruncatePrompts(fields, &plan->prompts);
     if (truncates && plan->echo) {

@@ -29,7 +29,6 @@ constexpr Unsupported kEverywhere[] = {
     {"thinking_token_budget", Harmless::kEmpty, "leave it out"},
 };
 constexpr Unsupported kOfCompletions[] = {
-    {"suffix", Harmless::kEmpty, "put it into the prompt"},
     {"messages", Harmless::kEmpty, "send them to /v1/chat/completions"},
 };
 constexpr Unsupported kOfChat[] = {

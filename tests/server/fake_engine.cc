@@ -22,6 +22,7 @@ std::vector<TokenLogProb> TopOf(int32_t id, float logprob, int count, bool with_
 
 FakeEngine::FakeEngine(Options options)
     : options_(std::move(options)),
+      tokenizer_(options_.special_tokens),
       constraints_(options_.has_tokenizer ? std::make_unique<ConstraintCompiler>(&tokenizer_, tokenizer_.vocab_size())
                                           : nullptr),
       template_(options_.tool_call_format) {

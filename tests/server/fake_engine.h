@@ -26,6 +26,7 @@ class FakeEngine : public Engine {
     int64_t max_model_len = 256;
     GenerationDefaults defaults;
     bool has_tokenizer = true;
+    std::vector<std::string> special_tokens;  // of the tokenizer, besides its own
     bool has_chat_template = true;
     ToolCallFormat tool_call_format = ToolCallFormat::kMistral;
     bool hold = false;           // no token before Step or Release

@@ -2,8 +2,9 @@
 
 namespace switchyard {
 
-FakeTokenizer::FakeTokenizer() : bytes_({"<unk>", "<s>", "</s>"}) {
+FakeTokenizer::FakeTokenizer(const std::vector<std::string>& more_special) : bytes_({"<unk>", "<s>", "</s>"}) {
   for (int byte = 0; byte < 256; ++byte) bytes_.push_back(std::string(1, static_cast<char>(byte)));
+  bytes_.insert(bytes_.end(), more_special.begin(), more_special.end());
 }
 
 std::vector<int32_t> FakeTokenizer::Encode(std::string_view text, const EncodeOptions& options) const {
@@ -12,8 +13,8 @@ std::vector<int32_t> FakeTokenizer::Encode(std::string_view text, const EncodeOp
   while (!text.empty()) {
     size_t size = 1;
     int32_t id = kFirstByte + static_cast<unsigned char>(text[0]);
-    for (int32_t special = 0; options.parse_special_tokens && special < kFirstByte; ++special) {
-      if (!text.starts_with(bytes_[special])) continue;
+    for (int32_t special = 0; options.parse_special_tokens && special < vocab_size(); ++special) {
+      if (!IsSpecial(special) || !text.starts_with(bytes_[special])) continue;
       id = special;
       size = bytes_[special].size();
     }
@@ -28,7 +29,8 @@ std::string_view FakeTokenizer::Bytes(int32_t id) const {
 }
 
 std::string FakeTokenizer::Piece(int32_t id) const {
-  return id < kFirstByte + 128 ? std::string(Bytes(id)) : "<0x" + std::to_string(id - kFirstByte) + ">";
+  return id < kFirstByte + 128 || IsSpecial(id) ? std::string(Bytes(id))
+                                                : "<0x" + std::to_string(id - kFirstByte) + ">";
 }
 
 absl::StatusOr<std::vector<int32_t>> FakeChatTemplate::Encode(const Chat& chat, const Tokenizer& tokenizer) const {

@@ -9,22 +9,22 @@
 
 namespace switchyard {
 
-// Ids: 0 <unk>, 1 <s>, 2 </s>, 3 + byte.
+// Ids: 0 <unk>, 1 <s>, 2 </s>, 3 + byte, and after these further special tokens.
 class FakeTokenizer : public Tokenizer {
  public:
   static constexpr int32_t kBos = 1;
   static constexpr int32_t kEos = 2;
   static constexpr int32_t kFirstByte = 3;
 
-  FakeTokenizer();
-  int32_t vocab_size() const override { return kFirstByte + 256; }
+  explicit FakeTokenizer(const std::vector<std::string>& more_special = {});
+  int32_t vocab_size() const override { return static_cast<int32_t>(bytes_.size()); }
   std::optional<int32_t> bos_id() const override { return kBos; }
   std::optional<int32_t> eos_id() const override { return kEos; }
   std::vector<int32_t> Encode(std::string_view text, const EncodeOptions& options) const override;
   std::string_view Bytes(int32_t id) const override;
   bool drops_leading_space() const override { return false; }
   std::string Piece(int32_t id) const override;
-  bool IsSpecial(int32_t id) const override { return id < kFirstByte; }
+  bool IsSpecial(int32_t id) const override { return id < kFirstByte || id >= kFirstByte + 256; }
 
  private:
   std::vector<std::string> bytes_;
