@@ -45,7 +45,7 @@ void LaunchQuantizedGemmStreaming(const QuantizedGemmArgs& args, Stream stream);
 void LaunchQuantizedGemmTiled(const QuantizedGemmArgs& args, Stream stream);
 
 enum class QuantizedForm { kStreaming, kTiled };
-// By the mean of entries per expert; num_experts 1: a dense layer.
+// By the mean of entries per expert; num_experts 1: a dense layer, or the only expert of a rank.
 QuantizedForm ChooseQuantizedForm(WeightFormat format, int64_t num_pairs, int64_t num_experts);
 
 }  // namespace switchyard::cuda

@@ -18,7 +18,7 @@
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/quantized_gemm.h"
+#include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/quantized_scale_panel.cuh"
 #include "kernels/cuda/quantized_stream.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -189,25 +189,8 @@ void LaunchShaped(const QuantizedGemmArgs& args, Stream stream) {
                      .block = dim3(Shape::kThreads),
                      .shared_bytes = SharedLayout<T, Shape>::kBytes},
          stream,
-         Params{.weights = args.weights,
-                .nf4 = MakeNf4Halves<T>(),
-                .in_features = static_cast<int32_t>(args.weights.columns),
-                .out_features = static_cast<int32_t>(args.out_features()),
-                .num_items = static_cast<int32_t>(items),
-                .num_matrices = static_cast<int32_t>(matrices),
-                .num_entries = static_cast<int32_t>(entries.num_pairs),
-                .dense_columns = Shape::kColumns,
-                .scale_shift = args.weights.quantization.group_size == kScaleColumns ? 0 : 1,
-                .has_float_y = args.y_dtype == DType::kFloat32,
-                .x = args.x,
-                .x_row = args.x_row,
-                .entry_weight = args.weight,
-                .y = args.y,
-                .y_place = args.y_place,
-                .y_place_stride = args.y_place_stride,
-                .offsets = entries.offsets,
-                .active_experts = entries.active_experts,
-                .expert_place = entries.expert_place});
+         Params{QuantizedGemmParams(args, MakeNf4Halves<T>()), static_cast<int32_t>(items),
+                static_cast<int32_t>(matrices), Shape::kColumns});
 }
 
 template <typename T, WeightFormat kFormat, bool kIsGateUp>
@@ -247,21 +230,8 @@ void LaunchProduct(const QuantizedGemmArgs& args, Stream stream) {
 }  // namespace quantized_stream
 
 void LaunchQuantizedGemmStreaming(const QuantizedGemmArgs& args, Stream stream) {
-  CHECK(args.permutation.num_pairs > 0 && args.out_features() > 0);
-  CHECK_EQ(args.weights.columns % 8, 0);
-  DispatchHalf(args.dtype, [&](auto half) {
-    using T = decltype(half);
-    switch (args.weights.quantization.format) {
-      case WeightFormat::kNf4:
-        return quantized_stream::LaunchProduct<T, WeightFormat::kNf4>(args, stream);
-      case WeightFormat::kInt4:
-        return quantized_stream::LaunchProduct<T, WeightFormat::kInt4>(args, stream);
-      case WeightFormat::kInt8:
-        return quantized_stream::LaunchProduct<T, WeightFormat::kInt8>(args, stream);
-      case WeightFormat::kDense:
-        CHECK(false);
-    }
-  });
+  DispatchQuantizedGemm(
+      args, [&]<typename T, WeightFormat kFormat>() { quantized_stream::LaunchProduct<T, kFormat>(args, stream); });
 }
 
 }  // namespace switchyard::cuda

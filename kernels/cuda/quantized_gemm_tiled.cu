@@ -18,7 +18,7 @@
 // blocks fit on a multiprocessor of an A100 or H100; while one waits at a barrier or dequantises, the other multiplies.
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/quantized_gemm.h"
+#include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/quantized_scales.cuh"
 #include "kernels/cuda/quantized_tile.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -343,46 +343,15 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
   Launch(
       TiledKernel<Shape>,
       LaunchShape{.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads), .shared_bytes = Shape::kBytes},
-      stream,
-      Params{.weights = args.weights,
-             .nf4 = MakeNf4Halves<T>(),
-             .in_features = static_cast<int32_t>(args.weights.columns),
-             .out_features = static_cast<int32_t>(args.out_features()),
-             .num_entries = static_cast<int32_t>(entries.num_pairs),
-             .scale_shift = args.weights.quantization.group_size == kScaleColumns ? 0 : 1,
-             .is_gate_up = args.is_gate_up,
-             .has_float_y = args.y_dtype == DType::kFloat32,
-             .x = args.x,
-             .x_row = args.x_row,
-             .entry_weight = args.weight,
-             .y = args.y,
-             .y_place = args.y_place,
-             .y_place_stride = args.y_place_stride,
-             .offsets = entries.offsets,
-             .tile_begin = entries.tile_begin,
-             .tile_expert = entries.tile_expert,
-             .expert_place = entries.expert_place});
+      stream, Params{QuantizedGemmParams(args, MakeNf4Halves<T>()), args.is_gate_up});
 }
 
 }  // namespace
 }  // namespace quantized_tile
 
 void LaunchQuantizedGemmTiled(const QuantizedGemmArgs& args, Stream stream) {
-  CHECK(args.permutation.num_pairs > 0 && args.out_features() > 0);
-  CHECK_EQ(args.weights.columns % 8, 0);
-  DispatchHalf(args.dtype, [&](auto half) {
-    using T = decltype(half);
-    switch (args.weights.quantization.format) {
-      case WeightFormat::kNf4:
-        return quantized_tile::LaunchFormat<T, WeightFormat::kNf4>(args, stream);
-      case WeightFormat::kInt4:
-        return quantized_tile::LaunchFormat<T, WeightFormat::kInt4>(args, stream);
-      case WeightFormat::kInt8:
-        return quantized_tile::LaunchFormat<T, WeightFormat::kInt8>(args, stream);
-      case WeightFormat::kDense:
-        CHECK(false);
-    }
-  });
+  DispatchQuantizedGemm(
+      args, [&]<typename T, WeightFormat kFormat>() { quantized_tile::LaunchFormat<T, kFormat>(args, stream); });
 }
 
 }  // namespace switchyard::cuda

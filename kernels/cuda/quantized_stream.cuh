@@ -7,7 +7,7 @@
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/quantized_matrix.h"
+#include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/quantized_scale_panel.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -16,26 +16,10 @@ namespace switchyard::cuda::quantized_stream {
 inline constexpr int kMapSize = 256;
 inline constexpr int kWarpRows = 32;
 
-struct Params {
-  QuantizedMatrix weights;
-  Nf4Halves nf4;
-  int32_t in_features;
-  int32_t out_features;
+struct Params : QuantizedGemmParams {
   int32_t num_items;      // of a matrix and its entries
   int32_t num_matrices;   // experts that may have entries, or where offsets is null parts of the entries
-  int32_t num_entries;    // where offsets is null
   int32_t dense_columns;  // of a part of the entries
-  int32_t scale_shift;    // from sections to groups
-  bool has_float_y;
-  const void* x;
-  const int32_t* x_row;
-  const float* entry_weight;
-  void* y;
-  const int32_t* y_place;
-  int64_t y_place_stride;
-  const int32_t* offsets;
-  const int32_t* active_experts;
-  const int32_t* expert_place;
 };
 
 // kTileCount tiles of 8 entries.
@@ -248,15 +232,9 @@ __device__ void StoreSums(const Params& p, int32_t place, int32_t first_feature,
       if constexpr (Shape::kIsGateUp) second += sum[w * kWarpStride + Shape::kWarpFeatures];
     }
     const int32_t entry = first_entry + column;
-    const int32_t to = p.y_place == nullptr ? of_y : p.y_place[place * p.y_place_stride + of_y];
-    const int64_t at = int64_t{entry} * p.out_features + to;
     float y = Shape::kIsGateUp ? SiluMultiply(first, second) : first;
     if (p.entry_weight != nullptr) y *= p.entry_weight[entry];
-    if (p.has_float_y) {
-      static_cast<float*>(p.y)[at] = y;
-    } else {
-      static_cast<T*>(p.y)[at] = FromFloat<T>(y);
-    }
+    StoreResult<T>(p, place, entry, of_y, y);
   }
   __syncthreads();  // the sums have been read
 }

@@ -5,7 +5,7 @@
 
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
-#include "kernels/cuda/quantized_matrix.h"
+#include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/vector.cuh"
 
@@ -20,25 +20,8 @@ inline constexpr int kGroupTiles = 16;
 inline constexpr int kSumStride = kTileRows + 4;
 static_assert(kThreads == kTileEntries);
 
-struct Params {
-  QuantizedMatrix weights;
-  Nf4Halves nf4;
-  int32_t in_features;
-  int32_t out_features;
-  int32_t num_entries;  // where offsets is null
-  int32_t scale_shift;  // from steps to groups
+struct Params : QuantizedGemmParams {
   bool is_gate_up;
-  bool has_float_y;
-  const void* x;
-  const int32_t* x_row;
-  const float* entry_weight;
-  void* y;
-  const int32_t* y_place;
-  int64_t y_place_stride;
-  const int32_t* offsets;
-  const int32_t* tile_begin;
-  const int32_t* tile_expert;
-  const int32_t* expert_place;
 };
 
 struct Tile {
@@ -140,12 +123,7 @@ __device__ __forceinline__ void StoreTile(const Params& p, const Tile& tile, flo
     for (int j = 0; j < 8; ++j) {
       const int32_t of_y = feature + j;
       if (of_y >= p.out_features) break;
-      const int64_t at = row + (p.y_place == nullptr ? of_y : p.y_place[tile.place * p.y_place_stride + of_y]);
-      if (p.has_float_y) {
-        static_cast<float*>(p.y)[at] = y[j];
-      } else {
-        static_cast<T*>(p.y)[at] = FromFloat<T>(y[j]);
-      }
+      StoreResult<T>(p, tile.place, entry, of_y, y[j]);
     }
   }
 }
