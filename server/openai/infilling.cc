@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
@@ -63,23 +64,20 @@ std::vector<int32_t> EncodeContinuation(const Tokenizer& tokenizer, const std::s
   return both;
 }
 
-std::vector<int32_t> Arrange(const Tokens& tokens, const std::vector<int32_t>& lead, const std::vector<int32_t>& prompt,
-                             const std::vector<int32_t>& suffix) {
-  std::vector<int32_t> ids = lead;
-  const auto append = [&ids](const std::vector<int32_t>& more) { ids.insert(ids.end(), more.begin(), more.end()); };
-  const std::vector<int32_t> prefix(prompt.begin() + static_cast<std::ptrdiff_t>(lead.size()), prompt.end());
-  if (!tokens.middle.has_value()) {
-    ids.push_back(tokens.suffix);
-    append(suffix);
-    ids.push_back(tokens.prefix);
-    append(prefix);
-    return ids;
+// The first `lead` ids of `prompt` stay in front.
+std::vector<int32_t> Arrange(const Tokens& tokens, size_t lead, std::span<const int32_t> prompt,
+                             std::span<const int32_t> suffix) {
+  std::vector<int32_t> ids(prompt.begin(), prompt.begin() + static_cast<std::ptrdiff_t>(lead));
+  const auto append = [&ids](int32_t token, std::span<const int32_t> text) {
+    ids.push_back(token);
+    ids.insert(ids.end(), text.begin(), text.end());
+  };
+  if (!tokens.middle.has_value()) append(tokens.suffix, suffix);
+  append(tokens.prefix, prompt.subspan(lead));
+  if (tokens.middle.has_value()) {
+    append(tokens.suffix, suffix);
+    ids.push_back(*tokens.middle);
   }
-  ids.push_back(tokens.prefix);
-  append(prefix);
-  ids.push_back(tokens.suffix);
-  append(suffix);
-  ids.push_back(*tokens.middle);
   return ids;
 }
 
@@ -115,7 +113,7 @@ void ReadSuffix(FieldReader& fields, const ModelContext& model, bool echo, std::
   const std::vector<int32_t> always = tokenizer->Encode("", {.add_special_tokens = true});
   for (Prompt& one : *prompts) {
     const bool has_lead = one.ids.size() >= always.size() && std::equal(always.begin(), always.end(), one.ids.begin());
-    one.ids = Arrange(*tokens, has_lead ? always : std::vector<int32_t>(), one.ids, of_suffix);
+    one.ids = Arrange(*tokens, has_lead ? always.size() : 0, one.ids, of_suffix);
   }
 }
 
