@@ -353,12 +353,11 @@ __device__ __forceinline__ uint32_t PermuteBytes(uint32_t a, uint32_t b, uint32_
 #endif
 }
 
-// 16 bytes, aligned to 16, of global memory that nobody writes during the kernel and that is read once. The L2 cache
-// fetches the 128 bytes around, which a neighbour or the next step reads.
-__device__ __forceinline__ uint4 LoadStreaming16(const void* global) {
+// 16 bytes, aligned to 16, of global memory that nobody writes during the kernel.
+__device__ __forceinline__ uint4 LoadCached16(const void* global) {
   uint4 result;
 #ifdef __CUDACC__
-  asm("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+  asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
       : "=r"(result.x), "=r"(result.y), "=r"(result.z), "=r"(result.w)
       : "l"(__cvta_generic_to_global(global)));
 #else

@@ -19,7 +19,7 @@
 #include "kernels/cuda/expert_gemm.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/quantized_gemm.cuh"
-#include "kernels/cuda/quantized_scale_panel.cuh"
+#include "kernels/cuda/quantized_row_scales.cuh"
 #include "kernels/cuda/quantized_stream.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -27,87 +27,81 @@ namespace switchyard::cuda {
 namespace quantized_stream {
 namespace {
 
-// What one warp multiplies: 32 rows of the weights by entries [first_entry, first_entry + num_entries) of an item.
+// This lane's 16 columns of each section of x, straight from global memory: all warps of a multiprocessor read the same
+// entries, which stay in its cache. An entry that the tile lacks is replaced by the last one; its sums are not stored.
+template <typename T, typename Shape>
+class XRows {
+ public:
+  __device__ XRows(const Params& p, int32_t first_entry, int num_entries)
+      : in_features_(p.in_features), num_tiles_((num_entries + 7) / 8) {
+#pragma unroll
+    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+      const int32_t entry = first_entry + min(tile * 8 + Lane() / 4, num_entries - 1);
+      const int32_t row = p.x_row == nullptr ? entry : p.x_row[entry];
+      rows_[tile] = static_cast<const T*>(p.x) + int64_t{row} * p.in_features + Lane() % 4 * 16;
+    }
+  }
+
+  __device__ __forceinline__ bool HasTile(int tile) const { return Shape::kTiles == 1 || tile < num_tiles_; }
+
+  // pairs[tile][i]: columns 2i and 2i + 1; zeros beyond the row, where codes are of unspecified values.
+  __device__ __forceinline__ void Load(int32_t block, int s, uint32_t (&pairs)[Shape::kTiles][8]) const {
+    const int32_t column = block * Shape::kBlockColumns + s * kScaleColumns;
+    const int32_t left = in_features_ - column - Lane() % 4 * 16;
+#pragma unroll
+    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        uint4 loaded = make_uint4(0, 0, 0, 0);
+        if (HasTile(tile) && half * 8 < left) loaded = LoadCached16(rows_[tile] + column + half * 8);
+        pairs[tile][half * 4] = loaded.x;
+        pairs[tile][half * 4 + 1] = loaded.y;
+        pairs[tile][half * 4 + 2] = loaded.z;
+        pairs[tile][half * 4 + 3] = loaded.w;
+      }
+    }
+  }
+
+ private:
+  const int32_t in_features_;
+  const int num_tiles_;
+  const T* rows_[Shape::kTiles];  // of this lane's entries, at its first column
+};
+
+// What one warp multiplies of an item: 32 rows of the weights by all its entries, in the warp's columns.
 template <typename T, typename Shape>
 class StreamingWarp {
  public:
   using Weights = Dequantizer<T, Shape::kFormat>;
   using Sums = float[2][Shape::kTiles][4];
 
-  // `matrix` is the expert's. All threads of the block have read what shared memory holds.
-  __device__ StreamingWarp(const Params& p, const QuantizedMatrix& matrix, int32_t first_feature, int32_t first_entry,
-                           int num_entries, const float* dynamic_map, unsigned char* shared)
-      : num_blocks_(static_cast<int32_t>(p.weights.padded_columns / Shape::kBlockColumns)),
-        num_tiles_((num_entries + 7) / 8),
-        scale_shift_(p.scale_shift),
-        scales_(matrix, RowOf<Shape>(p, first_feature, Lane() / 8, Lane() % 8), dynamic_map,
-                shared + SharedLayout<T, Shape>::kPanels + Warp() * SharedLayout<T, Shape>::kPanelBytes),
-        x_(p, first_entry, num_entries, reinterpret_cast<T*>(shared)) {
-    const int32_t share = (num_blocks_ + Shape::kColumnWarps - 1) / Shape::kColumnWarps;
-    // Groups of scales are loaded four at a time, and one may have two sections.
-    constexpr int kUnit = 8 / Shape::kSections;
-    num_steps_ = (share + kUnit - 1) / kUnit * kUnit;
-    begin_ = Warp() % Shape::kColumnWarps * num_steps_;
-    end_ = min(begin_ + num_steps_, num_blocks_);
-    if constexpr (!Shape::kSharesX) num_steps_ = max(end_ - begin_, 0);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      codes_[i] = matrix.codes + RowOf<Shape>(p, first_feature, i, Lane() / 4) * matrix.row_bytes +
-                  static_cast<int64_t>(begin_) * kBlockBytes + Lane() % 4 * kChunkBytes;
-    }
-  }
-
-  // sums[group][tile] += the products over all of this warp's blocks of columns.
-  __device__ void Multiply(const Weights& dequantize, Sums& sums) {
-    uint4 codes[4];
-    if (begin_ < end_) LoadCodes(0, codes);
-    x_.Begin(begin_, end_);
-    for (int32_t step = 0; step < num_steps_; ++step) {
-      const int32_t block = begin_ + step;
-      x_.Next(block, end_);
-      if (block >= end_) continue;
-      if (step % Shape::kPanelBlocks == 0) {
-        panel_group_ = block * Shape::kSections >> scale_shift_;
-        scales_.Fill(panel_group_, Shape::kPanelGroups >> scale_shift_);
-        __syncwarp();
-      }
-      MultiplyBlock(dequantize, block, codes, sums);
-    }
-    CpAsyncWait<0>();
-  }
-
- private:
-  __device__ __forceinline__ void LoadCodes(int32_t step, uint4 (&codes)[4]) const {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) codes[i] = LoadStreaming16(codes_[i] + step * kBlockBytes);
-  }
-
-  __device__ __forceinline__ void MultiplyBlock(const Weights& dequantize, int32_t block, uint4 (&codes)[4],
-                                                Sums& sums) const {
+  // sums[group][tile] += the products of a block of columns.
+  static __device__ __forceinline__ void Multiply(const Weights& dequantize, const CodeRing<Shape>& codes,
+                                                  const RowScales<Weights, Shape::kFormat, Shape::kSections>& of_rows,
+                                                  const XRows<T, Shape>& of_x, int32_t block, Sums& sums) {
 #pragma unroll
     for (int s = 0; s < Shape::kSections; ++s) {
+      uint32_t x[Shape::kTiles][8];
+      of_x.Load(block, s, x);
       float scales[4];
       uint32_t zeros[4];
-      scales_.Read(((block * Shape::kSections + s) >> scale_shift_) - panel_group_, scales, zeros);
-      uint32_t pairs[4][8];  // of this lane's row in each piece
+      of_rows.Read(s, scales, zeros);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) Dequantize(dequantize, codes[i], s, zeros[i], pairs[i]);
-      // As soon as they are used up: what is under way takes no registers twice.
-      if (s == Shape::kSections - 1 && block + 1 < end_) LoadCodes(block + 1 - begin_, codes);
+      for (int group = 0; group < 2; ++group) {
+        uint32_t pairs[2][8];  // of this lane's row in each piece
 #pragma unroll
-      for (int tile = 0; tile < Shape::kTiles; ++tile) {
-        if (Shape::kTiles > 1 && tile >= num_tiles_) break;
-        uint32_t x[8];
-        x_.Load(s, tile, x);
+        for (int i = 0; i < 2; ++i) {
+          Dequantize(dequantize, codes, 2 * group + i, s, zeros[2 * group + i], pairs[i]);
+        }
 #pragma unroll
-        for (int group = 0; group < 2; ++group) {
+        for (int tile = 0; tile < Shape::kTiles; ++tile) {
+          if (!of_x.HasTile(tile)) break;
           float partial[4] = {};
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             MmaM16N8K16<T>(partial,
-                           {pairs[2 * group][2 * j], pairs[2 * group + 1][2 * j], pairs[2 * group][2 * j + 1],
-                            pairs[2 * group + 1][2 * j + 1]},
-                           {x[2 * j], x[2 * j + 1]});
+                           {pairs[0][2 * j], pairs[1][2 * j], pairs[0][2 * j + 1], pairs[1][2 * j + 1]},
+                           {x[tile][2 * j], x[tile][2 * j + 1]});
           }
           float(&sum)[4] = sums[group][tile];
 #pragma unroll
@@ -117,38 +111,33 @@ class StreamingWarp {
     }
   }
 
+ private:
   // This lane's 16 columns of section `s`, as pairs.
-  static __device__ __forceinline__ void Dequantize(const Weights& dequantize, uint4 codes, int s, uint32_t zero,
-                                                    uint32_t (&pairs)[8]) {
+  static __device__ __forceinline__ void Dequantize(const Weights& dequantize, const CodeRing<Shape>& codes, int piece,
+                                                    int s, uint32_t zero, uint32_t (&pairs)[8]) {
     constexpr int kWordPairs = Weights::kWordPairs;
-    const uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w};
+    constexpr int kWords = 4 / Shape::kSections;
+    uint32_t words[kWords];
+    codes.Read(piece, s, words);
 #pragma unroll
-    for (int w = 0; w < 8 / kWordPairs; ++w) {
+    for (int w = 0; w < kWords; ++w) {
       uint32_t of_word[kWordPairs];
-      dequantize(words[s * (8 / kWordPairs) + w], zero, of_word);
+      dequantize(words[w], zero, of_word);
 #pragma unroll
       for (int i = 0; i < kWordPairs; ++i) pairs[w * kWordPairs + i] = of_word[i];
     }
   }
-
-  const int32_t num_blocks_;
-  const int num_tiles_;
-  const int32_t scale_shift_;
-  int32_t begin_;  // this warp's blocks of columns
-  int32_t end_;
-  int32_t num_steps_;  // where warps share x, the same for all
-  int32_t panel_group_ = 0;
-  ScalePanel<Weights, Shape::kFormat, Shape::kPanelGroups> scales_;
-  XRing<T, Shape> x_;
-  const uint8_t* codes_[4];  // this lane's chunk of the first block, in each piece
 };
 
 // Grid: as many blocks as stay on the GPU at once, or fewer.
 template <typename T, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingKernel(const Params p) {
   using Layout = SharedLayout<T, Shape>;
+  using Weights = Dequantizer<T, Shape::kFormat>;
   unsigned char* shared = DynamicShared<unsigned char>();
-  Dequantizer<T, Shape::kFormat>::Prepare(shared + Layout::kTable, p.nf4);
+  const ColumnRange columns = ColumnRange::Of<Shape>(p);
+  CodeRing<Shape> codes(p, columns, shared);
+  Weights::Prepare(shared + Layout::kTable, p.nf4);
   const float* dynamic_map = nullptr;
   if (p.weights.dynamic_map != nullptr) {
     auto* map = reinterpret_cast<float*>(shared + Layout::kMap);
@@ -156,22 +145,27 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
     dynamic_map = map;
   }
   __syncthreads();
-  const Dequantizer<T, Shape::kFormat> dequantize(shared + Layout::kTable);
-  const int32_t end_item = p.num_items * p.num_matrices;
-  for (int32_t item = blockIdx.x; item < end_item; item += gridDim.x) {
-    Entries entries;
-    if (!FindEntries(p, item / p.num_items, &entries)) break;
-    if (entries.place < 0) continue;
-    const int32_t first_feature = item % p.num_items * Shape::kFeatures;
-    const QuantizedMatrix matrix = MatrixAt(p.weights, entries.place);
-    for (int32_t first = entries.begin; first < entries.end; first += Shape::kColumns) {
-      const int num_entries = min(entries.end - first, Shape::kColumns);
-      typename StreamingWarp<T, Shape>::Sums sums = {};
-      StreamingWarp<T, Shape>(p, matrix, first_feature, first, num_entries, dynamic_map, shared)
-          .Multiply(dequantize, sums);
-      StoreSums<T, Shape>(p, entries.place, first_feature, first, num_entries, sums, reinterpret_cast<float*>(shared));
+  const Weights dequantize(shared + Layout::kTable);
+  auto* shared_sums = reinterpret_cast<float*>(shared + Layout::kSums);
+  int buffer = 0;
+  for (Items<Shape> items(p); !items.AtEnd(); items.Advance(p)) {
+    const QuantizedMatrix matrix = MatrixAt(p.weights, items.place());
+    RowScales<Weights, Shape::kFormat, Shape::kSections> scales(
+        matrix, RowOf<Shape>(p, items.first_feature(), Lane() % 4, Lane() / 4), p.scale_shift, dynamic_map,
+        min(columns.begin, columns.end - 1));
+    const XRows<T, Shape> x(p, items.first_entry(), items.num_entries());
+    typename StreamingWarp<T, Shape>::Sums sums = {};
+    for (int32_t block = columns.begin; block < columns.end; ++block) {
+      codes.Next(p);
+      scales.Next(block + 1 < columns.end);
+      StreamingWarp<T, Shape>::Multiply(dequantize, codes, scales, x, block, sums);
+      codes.Release();
     }
+    StoreSums<T, Shape>(p, items.place(), items.first_feature(), items.first_entry(), items.num_entries(), sums,
+                        shared_sums + buffer * Shape::kSumFloats);
+    if constexpr (Shape::kSumBuffers == 2) buffer = 1 - buffer;
   }
+  CpAsyncWait<0>();
 }
 
 int64_t CeilDivide(int64_t count, int64_t size) { return (count + size - 1) / size; }
@@ -205,20 +199,14 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
   const bool takes_one_tile =
       is_grouped ? entries.num_pairs <= 4 * entries.num_experts : entries.num_pairs <= 8;  // mostly
   if (!takes_one_tile) {
+    constexpr int kStages = kFormat == WeightFormat::kNf4 ? 2 : 4;  // beside the table
     if (is_small(kIsGateUp ? 64 : 128)) {
-      return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 2, 2, 4, 2>>(args, stream);
+      return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 2, 2, 4, kStages>>(args, stream);
     }
-    return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 4, 4, 2, 2>>(args, stream);
+    return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 4, 4, 2, kStages>>(args, stream);
   }
-  if (is_small(kIsGateUp ? 32 : 64)) {
-    return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 8, 2>>(args, stream);
-  }
-  if constexpr (kFormat == WeightFormat::kNf4) {
-    // As few blocks as there can be, each of which fills a table.
-    LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 4, 2, 2>>(args, stream);
-  } else {
-    LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 4, 4>>(args, stream);
-  }
+  constexpr int kStages = kFormat == WeightFormat::kNf4 ? 3 : 4;
+  LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 8, kStages>>(args, stream);
 }
 
 template <typename T, WeightFormat kFormat>
