@@ -73,7 +73,7 @@ class Dequantizer<T, WeightFormat::kInt4, kCopies> {
     constexpr uint32_t kOne = kIsBFloat16 ? 0x3F803F80u : 0x3C003C00u;
 #pragma unroll
     for (int i = 0; i < kWordPairs; ++i) {
-      pairs[i] = Fma2<T>((word >> (4 * i) & 0x000F000Fu) | kMagic, kOne, zero);
+      pairs[i] = Fma2<T>(AndOr(word >> (4 * i), 0x000F000Fu, kMagic), kOne, zero);
     }
   }
 
@@ -134,24 +134,18 @@ class Dequantizer<T, WeightFormat::kNf4, kCopies> {
     }
   }
   explicit __device__ Dequantizer(const void* shared)
-      : table_(static_cast<const unsigned char*>(shared)), copy_(threadIdx.x % kCopies * sizeof(uint32_t)) {}
+      : table_(static_cast<const uint32_t*>(shared) + threadIdx.x % kCopies) {}
 
   static __device__ __forceinline__ uint32_t Zero(int /*zero*/) { return 0; }
   __device__ __forceinline__ void operator()(uint32_t word, uint32_t /*zero*/, uint32_t (&pairs)[kWordPairs]) const {
-    // From a byte of the word to the bytes of its entry's copies with one shift and one logical instruction.
-    constexpr int kEntryShift = std::bit_width(kCopies * sizeof(uint32_t)) - 1;
-    constexpr uint32_t kMask = 0xFFu << kEntryShift;
 #pragma unroll
-    for (int i = 0; i < kWordPairs; ++i) {
-      const int shift = 8 * i - kEntryShift;
-      const uint32_t entry = (shift < 0 ? word << -shift : word >> shift) & kMask;
-      pairs[i] = *reinterpret_cast<const uint32_t*>(table_ + (entry | copy_));
+    for (uint32_t i = 0; i < kWordPairs; ++i) {
+      pairs[i] = table_.Load(PermuteBytes(word, 0, 0x4440 + i) * (kCopies * sizeof(uint32_t)));
     }
   }
 
  private:
-  const unsigned char* table_;
-  uint32_t copy_;
+  SharedWords table_;  // this lane's copy
 };
 
 }  // namespace switchyard::cuda

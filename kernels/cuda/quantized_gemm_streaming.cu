@@ -28,32 +28,49 @@ namespace quantized_stream {
 namespace {
 
 // This lane's 16 columns of each section of x, straight from global memory: all warps of a multiprocessor read the same
-// entries, which stay in its cache. An entry that the tile lacks is replaced by the last one; its sums are not stored.
-template <typename T, typename Shape>
+// entries, which stay in its cache. An entry that the tiles lack is replaced by the last one; its sums are not stored.
+template <typename T, typename Shape, int kTiles>
 class XRows {
  public:
-  __device__ XRows(const Params& p, int32_t first_entry, int num_entries)
-      : in_features_(p.in_features), num_tiles_((num_entries + 7) / 8) {
+  // From block `block` on.
+  __device__ XRows(const Params& p, int32_t first_entry, int num_entries, int32_t block)
+      : columns_left_(p.in_features - block * Shape::kBlockColumns) {
 #pragma unroll
-    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+    for (int tile = 0; tile < kTiles; ++tile) {
       const int32_t entry = first_entry + min(tile * 8 + Lane() / 4, num_entries - 1);
       const int32_t row = p.x_row == nullptr ? entry : p.x_row[entry];
-      rows_[tile] = static_cast<const T*>(p.x) + int64_t{row} * p.in_features + Lane() % 4 * 16;
+      next_[tile] =
+          static_cast<const T*>(p.x) + int64_t{row} * p.in_features + block * Shape::kBlockColumns + Lane() % 4 * 16;
     }
   }
 
-  __device__ __forceinline__ bool HasTile(int tile) const { return Shape::kTiles == 1 || tile < num_tiles_; }
-
-  // pairs[tile][i]: columns 2i and 2i + 1; zeros beyond the row, where codes are of unspecified values.
-  __device__ __forceinline__ void Load(int32_t block, int s, uint32_t (&pairs)[Shape::kTiles][8]) const {
-    const int32_t column = block * Shape::kBlockColumns + s * kScaleColumns;
-    const int32_t left = in_features_ - column - Lane() % 4 * 16;
+  // pairs[tile][i]: columns 2i and 2i + 1 of section `s`; zeros beyond the row, where codes are of unspecified values.
+  __device__ __forceinline__ void Load(int s, uint32_t (&pairs)[kTiles][8]) const {
+    if (columns_left_ >= Shape::kBlockColumns) {
+      LoadColumns<false>(s, pairs);
+    } else {
+      LoadColumns<true>(s, pairs);
+    }
+  }
+  // Moves to the next block.
+  __device__ __forceinline__ void Next() {
+    columns_left_ -= Shape::kBlockColumns;
 #pragma unroll
-    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+    for (int tile = 0; tile < kTiles; ++tile) next_[tile] += Shape::kBlockColumns;
+  }
+
+ private:
+  template <bool kChecked>
+  __device__ __forceinline__ void LoadColumns(int s, uint32_t (&pairs)[kTiles][8]) const {
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
+        const int column = s * kScaleColumns + half * 8;
         uint4 loaded = make_uint4(0, 0, 0, 0);
-        if (HasTile(tile) && half * 8 < left) loaded = LoadCached16(rows_[tile] + column + half * 8);
+        if (!kChecked || column + Lane() % 4 * 16 < columns_left_) {
+          loaded = *reinterpret_cast<const uint4*>(next_[tile] + column);
+        }
         pairs[tile][half * 4] = loaded.x;
         pairs[tile][half * 4 + 1] = loaded.y;
         pairs[tile][half * 4 + 2] = loaded.z;
@@ -62,82 +79,110 @@ class XRows {
     }
   }
 
- private:
-  const int32_t in_features_;
-  const int num_tiles_;
-  const T* rows_[Shape::kTiles];  // of this lane's entries, at its first column
+  int32_t columns_left_;  // of the row, from the block on
+  const T* next_[kTiles];
 };
 
-// What one warp multiplies of an item: 32 rows of the weights by all its entries, in the warp's columns.
+// What one warp multiplies: 32 rows of the weights by the entries of the items, in the warp's columns.
 template <typename T, typename Shape>
 class StreamingWarp {
  public:
   using Weights = Dequantizer<T, Shape::kFormat>;
-  using Sums = float[2][Shape::kTiles][4];
 
-  // sums[group][tile] += the products of a block of columns.
-  static __device__ __forceinline__ void Multiply(const Weights& dequantize, const CodeRing<Shape>& codes,
+  __device__ StreamingWarp(const Params& p, const ColumnRange& columns, unsigned char* shared)
+      : p_(p), columns_(columns), codes_(p, columns, shared), dequantize_(shared + SharedLayout<T, Shape>::kTable) {}
+
+  // The sums of an item of kTiles tiles go to `shared` (StoreSums).
+  template <int kTiles>
+  __device__ __forceinline__ void MultiplyItem(const Items<Shape>& items, const float* dynamic_map, float* shared) {
+    const QuantizedMatrix matrix = MatrixAt(p_.weights, items.place());
+    RowScales<Weights, Shape::kFormat, Shape::kSections> scales(
+        matrix, RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4), p_.scale_shift, dynamic_map,
+        min(columns_.begin, columns_.end - 1));
+    XRows<T, Shape, kTiles> x(p_, items.first_entry(), items.num_entries(), columns_.begin);
+    float sums[2][kTiles][4] = {};
+    for (int32_t block = columns_.begin; block < columns_.end; ++block) {
+      codes_.Next(p_);
+      scales.Next(block + 1 < columns_.end);
+#pragma unroll
+      for (int s = 0; s < Shape::kSections; ++s) MultiplySection(s, scales, x, sums);
+      codes_.Release();
+      x.Next();
+    }
+    WriteSums<Shape>(items.num_entries(), sums, shared);
+  }
+
+ private:
+  template <int kTiles>
+  __device__ __forceinline__ void MultiplySection(int s,
                                                   const RowScales<Weights, Shape::kFormat, Shape::kSections>& of_rows,
-                                                  const XRows<T, Shape>& of_x, int32_t block, Sums& sums) {
+                                                  const XRows<T, Shape, kTiles>& of_x,
+                                                  float (&sums)[2][kTiles][4]) const {
+    uint32_t x[kTiles][8];
+    of_x.Load(s, x);
+    float scales[4];
+    uint32_t zeros[4];
+    of_rows.Read(s, scales, zeros);
 #pragma unroll
-    for (int s = 0; s < Shape::kSections; ++s) {
-      uint32_t x[Shape::kTiles][8];
-      of_x.Load(block, s, x);
-      float scales[4];
-      uint32_t zeros[4];
-      of_rows.Read(s, scales, zeros);
+    for (int group = 0; group < 2; ++group) {
+      uint32_t pairs[2][8];  // of this lane's row in each piece
 #pragma unroll
-      for (int group = 0; group < 2; ++group) {
-        uint32_t pairs[2][8];  // of this lane's row in each piece
+      for (int i = 0; i < 2; ++i) Dequantize(2 * group + i, s, zeros[2 * group + i], pairs[i]);
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          Dequantize(dequantize, codes, 2 * group + i, s, zeros[2 * group + i], pairs[i]);
+      for (int tile = 0; tile < kTiles; ++tile) {
+        float partial[4] = {};
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          MmaM16N8K16<T>(partial, {pairs[0][2 * j], pairs[1][2 * j], pairs[0][2 * j + 1], pairs[1][2 * j + 1]},
+                         {x[tile][2 * j], x[tile][2 * j + 1]});
         }
+        float(&sum)[4] = sums[group][tile];
 #pragma unroll
-        for (int tile = 0; tile < Shape::kTiles; ++tile) {
-          if (!of_x.HasTile(tile)) break;
-          float partial[4] = {};
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            MmaM16N8K16<T>(partial,
-                           {pairs[0][2 * j], pairs[1][2 * j], pairs[0][2 * j + 1], pairs[1][2 * j + 1]},
-                           {x[tile][2 * j], x[tile][2 * j + 1]});
-          }
-          float(&sum)[4] = sums[group][tile];
-#pragma unroll
-          for (int i = 0; i < 4; ++i) sum[i] = fmaf(scales[2 * group + i / 2], partial[i], sum[i]);
-        }
+        for (int i = 0; i < 4; ++i) sum[i] = fmaf(scales[2 * group + i / 2], partial[i], sum[i]);
       }
     }
   }
 
- private:
   // This lane's 16 columns of section `s`, as pairs.
-  static __device__ __forceinline__ void Dequantize(const Weights& dequantize, const CodeRing<Shape>& codes, int piece,
-                                                    int s, uint32_t zero, uint32_t (&pairs)[8]) {
+  __device__ __forceinline__ void Dequantize(int piece, int s, uint32_t zero, uint32_t (&pairs)[8]) const {
     constexpr int kWordPairs = Weights::kWordPairs;
     constexpr int kWords = 4 / Shape::kSections;
     uint32_t words[kWords];
-    codes.Read(piece, s, words);
+    codes_.Read(piece, s, words);
 #pragma unroll
     for (int w = 0; w < kWords; ++w) {
       uint32_t of_word[kWordPairs];
-      dequantize(words[w], zero, of_word);
+      dequantize_(words[w], zero, of_word);
 #pragma unroll
       for (int i = 0; i < kWordPairs; ++i) pairs[w * kWordPairs + i] = of_word[i];
     }
   }
+
+  const Params& p_;
+  const ColumnRange columns_;
+  CodeRing<Shape> codes_;
+  const Weights dequantize_;
 };
+
+// Straight code for as many tiles as the item has, which the compiler interleaves.
+template <int kTiles, typename T, typename Shape>
+__device__ __forceinline__ void MultiplyItem(StreamingWarp<T, Shape>& warp, const Items<Shape>& items,
+                                             const float* dynamic_map, float* shared) {
+  if constexpr (kTiles > 1) {
+    if (items.num_entries() <= 8 * (kTiles - 1)) {
+      return MultiplyItem<kTiles - 1>(warp, items, dynamic_map, shared);
+    }
+  }
+  warp.template MultiplyItem<kTiles>(items, dynamic_map, shared);
+}
 
 // Grid: as many blocks as stay on the GPU at once, or fewer.
 template <typename T, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingKernel(const Params p) {
   using Layout = SharedLayout<T, Shape>;
-  using Weights = Dequantizer<T, Shape::kFormat>;
   unsigned char* shared = DynamicShared<unsigned char>();
-  const ColumnRange columns = ColumnRange::Of<Shape>(p);
-  CodeRing<Shape> codes(p, columns, shared);
-  Weights::Prepare(shared + Layout::kTable, p.nf4);
+  StreamingWarp<T, Shape> warp(p, ColumnRange::Of<Shape>(p), shared);
+  Dequantizer<T, Shape::kFormat>::Prepare(shared + Layout::kTable, p.nf4);
   const float* dynamic_map = nullptr;
   if (p.weights.dynamic_map != nullptr) {
     auto* map = reinterpret_cast<float*>(shared + Layout::kMap);
@@ -145,25 +190,18 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
     dynamic_map = map;
   }
   __syncthreads();
-  const Weights dequantize(shared + Layout::kTable);
-  auto* shared_sums = reinterpret_cast<float*>(shared + Layout::kSums);
+  auto* sums = reinterpret_cast<float*>(shared + Layout::kSums);
   int buffer = 0;
   for (Items<Shape> items(p); !items.AtEnd(); items.Advance(p)) {
-    const QuantizedMatrix matrix = MatrixAt(p.weights, items.place());
-    RowScales<Weights, Shape::kFormat, Shape::kSections> scales(
-        matrix, RowOf<Shape>(p, items.first_feature(), Lane() % 4, Lane() / 4), p.scale_shift, dynamic_map,
-        min(columns.begin, columns.end - 1));
-    const XRows<T, Shape> x(p, items.first_entry(), items.num_entries());
-    typename StreamingWarp<T, Shape>::Sums sums = {};
-    for (int32_t block = columns.begin; block < columns.end; ++block) {
-      codes.Next(p);
-      scales.Next(block + 1 < columns.end);
-      StreamingWarp<T, Shape>::Multiply(dequantize, codes, scales, x, block, sums);
-      codes.Release();
+    float* of_item = sums + buffer * Shape::kSumFloats;
+    MultiplyItem<Shape::kTiles>(warp, items, dynamic_map, of_item);
+    __syncthreads();
+    StoreSums<T, Shape>(p, items, of_item);
+    if constexpr (Shape::kSumBuffers == 2) {
+      buffer = 1 - buffer;
+    } else {
+      __syncthreads();  // the sums have been read
     }
-    StoreSums<T, Shape>(p, items.place(), items.first_feature(), items.first_entry(), items.num_entries(), sums,
-                        shared_sums + buffer * Shape::kSumFloats);
-    if constexpr (Shape::kSumBuffers == 2) buffer = 1 - buffer;
   }
   CpAsyncWait<0>();
 }

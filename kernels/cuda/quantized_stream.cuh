@@ -98,13 +98,11 @@ class Items {
   __device__ __forceinline__ int32_t first_entry() const { return first_entry_; }
   __device__ __forceinline__ int num_entries() const { return min(end_entry_ - first_entry_, Shape::kColumns); }
 
-  // True: with other rows or another matrix.
-  __device__ __forceinline__ bool Advance(const Params& p) {
+  __device__ __forceinline__ void Advance(const Params& p) {
     first_entry_ += Shape::kColumns;
-    if (first_entry_ < end_entry_) return false;
+    if (first_entry_ < end_entry_) return;
     item_ += static_cast<int32_t>(gridDim.x);
     Find(p);
-    return true;
   }
 
  private:
@@ -178,28 +176,26 @@ class CodeRing {
 
  private:
   __device__ __forceinline__ void FindRows(const Params& p) {
-    codes_ = p.weights.codes + static_cast<int64_t>(items_.place()) * static_cast<int64_t>(p.weights.stride) +
-             Lane() % 4 * kChunkBytes;
+    const uint8_t* codes = p.weights.codes + items_.place() * static_cast<int64_t>(p.weights.stride) +
+                           block_ * kBlockBytes + Lane() % 4 * kChunkBytes;
 #pragma unroll
     for (int i = 0; i < Shape::kPieces; ++i) {
-      row_[i] = static_cast<uint32_t>(RowOf<Shape>(p, items_.first_feature(), i, Lane() / 4)) *
-                static_cast<uint32_t>(p.weights.row_bytes);
+      next_[i] = codes + RowOf<Shape>(p, items_.first_feature(), i, Lane() / 4) * p.weights.row_bytes;
     }
   }
 
   __device__ __forceinline__ void Copy(const Params& p, int stage) {
     if (!is_empty_) {
-      const uint8_t* from = codes_ + int64_t{block_} * kBlockBytes;
 #pragma unroll
       for (int i = 0; i < Shape::kPieces; ++i) {
-        CpAsync16(slots_ + stage * Shape::kStageBytes + i * kWarpSize * kChunkBytes, from + row_[i], true);
+        CpAsync16(slots_ + stage * Shape::kStageBytes + i * kWarpSize * kChunkBytes, next_[i], true);
+        next_[i] += kBlockBytes;
       }
       if (++block_ == columns_.end) {
         block_ = columns_.begin;
-        if (items_.Advance(p)) {
-          is_empty_ = items_.AtEnd();
-          if (!is_empty_) FindRows(p);
-        }
+        items_.Advance(p);
+        is_empty_ = items_.AtEnd();
+        if (!is_empty_) FindRows(p);
       }
     }
     CpAsyncCommit();
@@ -209,39 +205,39 @@ class CodeRing {
   int32_t block_;  // of the next copy, of items_
   Items<Shape> items_;
   unsigned char* slots_;         // this lane's
-  const uint8_t* codes_;         // this lane's chunk of a block in row 0
-  uint32_t row_[Shape::kPieces]; // bytes from there
+  const uint8_t* next_[Shape::kPieces];  // that this lane copies of each piece
   int stage_ = 0;                // of the next block to read
   bool is_empty_;
 };
 
-// Adds the sums of the warps that share rows and writes y for `num_entries` entries from first_entry on. `shared` is
-// [kColumnWarps, kColumns, kSumStride], which nobody reads any more; where there are no two of them, ends with a
-// barrier.
-template <typename T, typename Shape>
-__device__ void StoreSums(const Params& p, int32_t place, int32_t first_feature, int32_t first_entry, int num_entries,
-                          const float (&sums)[2][Shape::kTiles][4], float* shared) {
-  constexpr int kWarpStride = Shape::kColumns * Shape::kSumStride;
+// A warp's sums for the item, into `shared` [kColumnWarps, kColumns, kSumStride].
+template <typename Shape, int kTiles>
+__device__ __forceinline__ void WriteSums(int num_entries, const float (&sums)[2][kTiles][4], float* shared) {
   const int g = Lane() / 4;
   const int t = Lane() % 4;
-  float* of_warp = shared + Warp() % Shape::kColumnWarps * kWarpStride + Warp() / Shape::kColumnWarps * kWarpRows;
+  float* of_warp = shared + Warp() % Shape::kColumnWarps * Shape::kColumns * Shape::kSumStride +
+                   Warp() / Shape::kColumnWarps * kWarpRows;
 #pragma unroll
   for (int group = 0; group < 2; ++group) {
 #pragma unroll
-    for (int tile = 0; tile < Shape::kTiles; ++tile) {
+    for (int tile = 0; tile < kTiles; ++tile) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int column = tile * 8 + 2 * t + i % 2;
-        if (column >= num_entries) continue;
-        of_warp[column * Shape::kSumStride + group * 16 + i / 2 * 8 + g] = sums[group][tile][i];
+        if (column < num_entries) of_warp[column * Shape::kSumStride + group * 16 + i / 2 * 8 + g] = sums[group][tile][i];
       }
     }
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < num_entries * Shape::kFeatures; i += Shape::kThreads) {
+}
+
+// Adds the sums of the warps that share rows, all of which have been written, and writes y of the item.
+template <typename T, typename Shape>
+__device__ void StoreSums(const Params& p, const Items<Shape>& items, const float* shared) {
+  constexpr int kWarpStride = Shape::kColumns * Shape::kSumStride;
+  for (int i = threadIdx.x; i < items.num_entries() * Shape::kFeatures; i += Shape::kThreads) {
     const int column = i / Shape::kFeatures;
     const int feature = i % Shape::kFeatures;
-    const int32_t of_y = first_feature + feature;
+    const int32_t of_y = items.first_feature() + feature;
     if (of_y >= p.out_features) continue;
     const float* sum = shared + column * Shape::kSumStride + feature / Shape::kWarpFeatures * kWarpRows +
                        feature % Shape::kWarpFeatures;
@@ -252,12 +248,11 @@ __device__ void StoreSums(const Params& p, int32_t place, int32_t first_feature,
       first += sum[w * kWarpStride];
       if constexpr (Shape::kIsGateUp) second += sum[w * kWarpStride + Shape::kWarpFeatures];
     }
-    const int32_t entry = first_entry + column;
+    const int32_t entry = items.first_entry() + column;
     float y = Shape::kIsGateUp ? SiluMultiply(first, second) : first;
     if (p.entry_weight != nullptr) y *= p.entry_weight[entry];
-    StoreResult<T>(p, place, entry, of_y, y);
+    StoreResult<T>(p, items.place(), entry, of_y, y);
   }
-  if constexpr (Shape::kSumBuffers == 1) __syncthreads();  // the sums have been read
 }
 
 }  // namespace switchyard::cuda::quantized_stream
