@@ -146,6 +146,7 @@ class StreamingWarp {
 // Grid: as many blocks as stay on the GPU at once, or fewer.
 template <typename T, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingKernel(const Params p) {
+  WaitForPrevious();
   using Layout = SharedLayout<T, Shape>;
   unsigned char* shared = DynamicShared<unsigned char>();
   Dequantizer<T, Shape::kFormat>::Prepare(shared + Layout::kTable, p.nf4);
