@@ -76,6 +76,8 @@ __device__ void CountSlices(const Params& p, int32_t* counts, int32_t (&expert)[
 }
 
 __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1) CountChunksKernel(Params p) {
+  WaitForPrevious();
+  LetNextStart();
   int32_t* counts = DynamicShared<int32_t>();
   int32_t expert[kPairsPerLane];
   int32_t rank[kPairsPerLane];
@@ -119,6 +121,8 @@ __device__ int32_t ExpertOfTile(const int32_t* tile_begin, int32_t num_experts, 
 
 // At least as many threads as experts: thread e does the sums of expert e.
 __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1) PlacePairsKernel(Params p) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ int32_t warp_sums[kMaxWarps];
   __shared__ int32_t tile_begin[kMaxLocalExperts + 1];
   int32_t* counts = DynamicShared<int32_t>();

@@ -12,6 +12,8 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     SumExpertsKernel(int32_t num_rows, int32_t top_k, int32_t hidden, const int32_t* __restrict__ place,
                      const T* __restrict__ y, T* __restrict__ out) {
+  WaitForPrevious();
+  LetNextStart();
   const int32_t pieces = hidden / kVectorElements;
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int64_t row = i / pieces;

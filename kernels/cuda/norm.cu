@@ -1,5 +1,5 @@
 // One block per token. A thread keeps its part of the row in registers between the sum and the product, so that a row
-// crosses the memory bus once; the weights are asked for before the sum is waited for.
+// crosses the memory bus once; the weights are asked for before the kernel ahead has ended.
 #include <algorithm>
 
 #include "kernels/check.h"
@@ -27,6 +27,10 @@ __global__ void __launch_bounds__(kMaxThreads)
 
   float values[kVectors][kVectorElements];
   float weights[kVectors][kVectorElements];
+  // More than that does not fit in a thread's registers.
+  if (kVectors == 1 && first < hidden_size) Load8(weight + first, weights[0]);
+  WaitForPrevious();
+  LetNextStart();
   float squares = 0;
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
@@ -40,8 +44,6 @@ __global__ void __launch_bounds__(kMaxThreads)
       for (int i = 0; i < kVectorElements; ++i) values[v][i] += added[i];
       Store8(residual + row + column, values[v]);
     }
-    // More than that does not fit in a thread's registers.
-    if constexpr (kVectors == 1) Load8(weight + column, weights[v]);
 #pragma unroll
     for (int i = 0; i < kVectorElements; ++i) squares = fmaf(values[v][i], values[v][i], squares);
   }

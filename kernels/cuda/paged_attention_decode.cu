@@ -74,6 +74,8 @@ __device__ int OnlyToken(const PagedAttentionArgs& args, int sequence) {
 template <typename T, typename Element, int kDim>
 __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeShape<Element, kDim>::kBlocks)
     DecodeKernel(PagedAttentionArgs args, int head_blocks, int num_zeroed_rows, int num_splits) {
+  WaitForPrevious();
+  LetNextStart();
   using Shape = DecodeShape<Element, kDim>;
   constexpr bool kHasScales = sizeof(Element) == 1;
   constexpr int kWarpKeys = Shape::kWarpKeys;
@@ -259,6 +261,8 @@ constexpr int kCombineWarps = 8;
 template <typename T>
 __global__ void __launch_bounds__(kCombineWarps* kWarpSize)
     CombineKernel(PagedAttentionArgs args, int num_splits, int granule) {
+  WaitForPrevious();
+  LetNextStart();
   constexpr int kMaxDim = 256;
   __shared__ float4 warp_out[kCombineWarps][kMaxDim / 4];
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;

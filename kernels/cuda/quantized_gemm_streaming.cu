@@ -179,6 +179,7 @@ __device__ __forceinline__ void MultiplyItem(StreamingWarp<T, Shape>& warp, cons
 // Grid: as many blocks as stay on the GPU at once, or fewer.
 template <typename T, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingKernel(const Params p) {
+  WaitForPrevious();
   using Layout = SharedLayout<T, Shape>;
   unsigned char* shared = DynamicShared<unsigned char>();
   StreamingWarp<T, Shape> warp(p, ColumnRange::Of<Shape>(p), shared);

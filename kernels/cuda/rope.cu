@@ -109,6 +109,8 @@ __host__ __device__ constexpr int ItemsOfHead(int head_dim) {
 // kElements divides rotary_dim / 2 and is 8 or 1. grid (tokens, parts of a token's heads).
 template <typename T, int kElements, bool kQuantized>
 __global__ void __launch_bounds__(kMaxThreads) RopeAppendKvKernel(RopeAppendKvArgs args, int heads_of_block) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ __align__(16) float cosines[kMaxHeadDim / 2];
   __shared__ __align__(16) float sines[kMaxHeadDim / 2];
   __shared__ uint32_t largest[kQuantized ? kMaxThreads : 1];  // of each head of the block

@@ -57,6 +57,8 @@ __device__ __forceinline__ bool ExchangeLogits(const RouterSplit& split, int64_t
 template <typename T, int kTokenTiles, int kExpertTiles>
 __global__ void __launch_bounds__(Tile<kTokenTiles, kExpertTiles>::kThreads)
     RouteKernel(RouteArgs args, RouterSplit split) {
+  WaitForPrevious();
+  LetNextStart();
   using Shape = Tile<kTokenTiles, kExpertTiles>;
   __shared__ int32_t counts[kMaxExperts];
   auto* partials = DynamicShared<float>();

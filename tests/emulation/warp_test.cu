@@ -16,6 +16,7 @@ struct Shuffled {
 };
 
 __global__ void ShuffleAll(const float* in, const int* source, int width, int delta, Shuffled* out) {
+  WaitForPrevious();
   const float value = in[threadIdx.x];
   out[threadIdx.x] = {__shfl_sync(kAll, value, source[threadIdx.x], width), __shfl_xor_sync(kAll, value, delta, width),
                       __shfl_up_sync(kAll, value, static_cast<unsigned>(delta), width),
@@ -55,6 +56,7 @@ struct Votes {
 
 // The lower and the upper half of each warp vote apart.
 __global__ void Vote(const int* in, Votes* out) {
+  WaitForPrevious();
   const uint32_t mask = 0xFFFFu << (threadIdx.x & 16);
   const int predicate = in[threadIdx.x];
   out[threadIdx.x] = {__ballot_sync(mask, predicate), __any_sync(mask, predicate), __all_sync(mask, predicate)};
@@ -90,6 +92,7 @@ struct Totals {
 };
 
 __global__ void UpdateAll(const int* in, Totals* totals) {
+  WaitForPrevious();
   const int value = in[blockIdx.x * blockDim.x + threadIdx.x];
   atomicAdd(&totals->count, 1);
   atomicMax(&totals->largest, value);
@@ -123,6 +126,7 @@ TEST(Atomics, LoseNoUpdate) {
 }
 
 __global__ void StoreIndices(dim3* out) {
+  WaitForPrevious();
   const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
   out[block * blockDim.x * blockDim.y * blockDim.z + thread] =
