@@ -3,9 +3,9 @@
 // kernel itself waits, by these rules:
 //
 // 1. Every thread of every kernel calls WaitForPrevious(), whether it has work or not: before any return, and before it
-//    touches global memory, but for reads of what no kernel ever writes (the weights of norms). Writes must wait as
-//    well: the kernel ahead may still read what they replace. So the end of a kernel is the end of all before it. The
-//    emulation ends the process at a thread that exits without a wait.
+//    touches global memory, but for reads of what no kernel ever writes (weights) and, by rule 2, of what only kernels
+//    before the one ahead wrote. Writes must wait as well: the kernel ahead may still read what they replace. So the
+//    end of a kernel is the end of all before it. The emulation ends the process at a thread that exits without a wait.
 // 2. LetNextStart() comes after the wait, never before: then only two kernels overlap, and at the wait all but one of
 //    the kernels ahead have ended. It is never needed, since a block that exits says the same.
 // 3. It takes effect when every block of the grid has said it or exited. Blocks of the next kernel then take what room

@@ -15,6 +15,7 @@
 // since NF4's table takes time to fill.
 #include <algorithm>
 
+#include "kernels/cuda/dependency.cuh"
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -179,10 +180,8 @@ __device__ __forceinline__ void MultiplyItem(StreamingWarp<T, Shape>& warp, cons
 // Grid: as many blocks as stay on the GPU at once, or fewer.
 template <typename T, typename Shape>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingKernel(const Params p) {
-  WaitForPrevious();
   using Layout = SharedLayout<T, Shape>;
   unsigned char* shared = DynamicShared<unsigned char>();
-  StreamingWarp<T, Shape> warp(p, ColumnRange::Of<Shape>(p), shared);
   Dequantizer<T, Shape::kFormat>::Prepare(shared + Layout::kTable, p.nf4);
   const float* dynamic_map = nullptr;
   if (p.weights.dynamic_map != nullptr) {
@@ -190,6 +189,11 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
     for (int i = threadIdx.x; i < kMapSize; i += Shape::kThreads) map[i] = p.weights.dynamic_map[i];
     dynamic_map = map;
   }
+  // Codes are asked for as soon as it is known which: x comes later.
+  if (!p.lists_are_settled) WaitForPrevious();
+  StreamingWarp<T, Shape> warp(p, ColumnRange::Of<Shape>(p), shared);
+  if (p.lists_are_settled) WaitForPrevious();
+  LetNextStart();
   __syncthreads();
   auto* sums = reinterpret_cast<float*>(shared + Layout::kSums);
   int buffer = 0;
@@ -223,7 +227,7 @@ void LaunchShaped(const QuantizedGemmArgs& args, Stream stream) {
                      .shared_bytes = SharedLayout<T, Shape>::kBytes},
          stream,
          Params{QuantizedGemmParams(args, MakeNf4Halves<T>()), static_cast<int32_t>(items),
-                static_cast<int32_t>(matrices), Shape::kColumns});
+                static_cast<int32_t>(matrices), Shape::kColumns, !is_grouped || args.lists_are_settled});
 }
 
 template <typename T, WeightFormat kFormat, bool kIsGateUp>

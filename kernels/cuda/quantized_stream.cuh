@@ -19,6 +19,7 @@ struct Params : QuantizedGemmParams {
   int32_t num_items;      // of a matrix and its entries
   int32_t num_matrices;   // experts that may have entries, or where offsets is null parts of the entries
   int32_t dense_columns;  // of a part of the entries
+  bool lists_are_settled;  // there are none, or none was written by the kernel ahead
 };
 
 // kTileCount tiles of 8 entries.
