@@ -93,13 +93,18 @@ class StreamingWarp {
   __device__ StreamingWarp(const Params& p, const ColumnRange& columns, unsigned char* shared)
       : p_(p), columns_(columns), codes_(p, columns, shared), dequantize_(shared + SharedLayout<T, Shape>::kTable) {}
 
+  using Scales = RowScales<Weights, Shape::kFormat, Shape::kSections>;
+
+  // Asks for the first scales of an item.
+  __device__ __forceinline__ Scales ScalesOf(const Items<Shape>& items, const float* dynamic_map) const {
+    return Scales(MatrixAt(p_.weights, items.place()),
+                  RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4), p_.scale_shift, dynamic_map,
+                  min(columns_.begin, columns_.end - 1));
+  }
+
   // The sums of an item of kTiles tiles go to `shared` (StoreSums).
   template <int kTiles>
-  __device__ __forceinline__ void MultiplyItem(const Items<Shape>& items, const float* dynamic_map, float* shared) {
-    const QuantizedMatrix matrix = MatrixAt(p_.weights, items.place());
-    RowScales<Weights, Shape::kFormat, Shape::kSections> scales(
-        matrix, RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4), p_.scale_shift, dynamic_map,
-        min(columns_.begin, columns_.end - 1));
+  __device__ __forceinline__ void MultiplyItem(const Items<Shape>& items, Scales scales, float* shared) {
     XRows<T, Shape, kTiles> x(p_, items.first_entry(), items.num_entries(), columns_.begin);
     float sums[2][kTiles][4] = {};
     for (int32_t block = columns_.begin; block < columns_.end; ++block) {
@@ -115,9 +120,7 @@ class StreamingWarp {
 
  private:
   template <int kTiles>
-  __device__ __forceinline__ void MultiplySection(int s,
-                                                  const RowScales<Weights, Shape::kFormat, Shape::kSections>& of_rows,
-                                                  const XRows<T, Shape, kTiles>& of_x,
+  __device__ __forceinline__ void MultiplySection(int s, const Scales& of_rows, const XRows<T, Shape, kTiles>& of_x,
                                                   float (&sums)[2][kTiles][4]) const {
     uint32_t x[kTiles][8];
     of_x.Load(s, x);
@@ -168,13 +171,13 @@ class StreamingWarp {
 // Straight code for as many tiles as the item has, which the compiler interleaves.
 template <int kTiles, typename T, typename Shape>
 __device__ __forceinline__ void MultiplyItem(StreamingWarp<T, Shape>& warp, const Items<Shape>& items,
-                                             const float* dynamic_map, float* shared) {
+                                             const typename StreamingWarp<T, Shape>::Scales& scales, float* shared) {
   if constexpr (kTiles > 1) {
     if (items.num_entries() <= 8 * (kTiles - 1)) {
-      return MultiplyItem<kTiles - 1>(warp, items, dynamic_map, shared);
+      return MultiplyItem<kTiles - 1>(warp, items, scales, shared);
     }
   }
-  warp.template MultiplyItem<kTiles>(items, dynamic_map, shared);
+  warp.template MultiplyItem<kTiles>(items, scales, shared);
 }
 
 // Grid: as many blocks as stay on the GPU at once, or fewer.
@@ -197,9 +200,16 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
   __syncthreads();
   auto* sums = reinterpret_cast<float*>(shared + Layout::kSums);
   int buffer = 0;
-  for (Items<Shape> items(p); !items.AtEnd(); items.Advance(p)) {
+  Items<Shape> items(p);
+  if (items.AtEnd()) return;
+  auto scales = warp.ScalesOf(items, dynamic_map);
+  while (!items.AtEnd()) {
+    Items<Shape> next = items;
+    next.Advance(p);
+    // The first scales of the next item arrive while this one is multiplied.
+    const auto next_scales = warp.ScalesOf(next.AtEnd() ? items : next, dynamic_map);
     float* of_item = sums + buffer * Shape::kSumFloats;
-    MultiplyItem<Shape::kTiles>(warp, items, dynamic_map, of_item);
+    MultiplyItem<Shape::kTiles>(warp, items, scales, of_item);
     __syncthreads();
     StoreSums<T, Shape>(p, items, of_item);
     if constexpr (Shape::kSumBuffers == 2) {
@@ -207,6 +217,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
     } else {
       __syncthreads();  // the sums have been read
     }
+    items = next;
+    scales = next_scales;
   }
   CpAsyncWait<0>();
 }

@@ -9,6 +9,11 @@
 
 namespace switchyard::cuda {
 
+// The distance of row `row` where rows are `stride` apart, both below 2^31.
+__device__ __forceinline__ uint64_t RowTimes(int32_t row, int64_t stride) {
+  return static_cast<uint64_t>(static_cast<uint32_t>(row)) * static_cast<uint32_t>(stride);
+}
+
 // A scale in float32 and what the dequantiser takes for the zero point, of one row and group after group: Load asks
 // for those of a group some groups after `next`, Scale and Zero make them of what it returned.
 template <typename Weights, WeightFormat kFormat>
@@ -20,8 +25,8 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
   static constexpr int kDefaultZero = kFormat == WeightFormat::kInt8 ? 128 : 8;
 
   __device__ RowScale(const QuantizedMatrix& matrix, int32_t row, int32_t group, const float* /*dynamic_map*/)
-      : next_scale_(static_cast<const uint16_t*>(matrix.scales) + int64_t{row} * matrix.groups + group),
-        next_zero_(matrix.zeros + int64_t{row} * matrix.groups + group),
+      : next_scale_(static_cast<const uint16_t*>(matrix.scales) + RowTimes(row, matrix.groups) + group),
+        next_zero_(matrix.zeros + RowTimes(row, matrix.groups) + group),
         has_zeros_(matrix.zeros != nullptr) {}
 
   __device__ __forceinline__ bool has_zeros() const { return has_zeros_; }
@@ -51,10 +56,10 @@ class RowScale<Weights, WeightFormat::kNf4> {
 
   __device__ RowScale(const QuantizedMatrix& matrix, int32_t row, int32_t group, const float* dynamic_map)
       : is_nested_(matrix.nested_scale != nullptr), dynamic_map_(dynamic_map) {
-    const int64_t index = int64_t{row} * matrix.groups + group;
+    const uint64_t index = RowTimes(row, matrix.groups) + group;
     next_ = static_cast<const uint8_t*>(matrix.scales) + (is_nested_ ? index : index * sizeof(float));
     if (!is_nested_) return;
-    nested_scales_ = matrix.nested_scale + int64_t{row} * matrix.nested_scales;
+    nested_scales_ = matrix.nested_scale + RowTimes(row, matrix.nested_scales);
     change_ = matrix.nested_change[row];
     offset_ = matrix.nested_offset[row];
     last_nested_ = static_cast<int32_t>(matrix.nested_scales) - 1;
@@ -82,7 +87,7 @@ class RowScale<Weights, WeightFormat::kNf4> {
   __device__ __forceinline__ uint32_t Zero(uint32_t /*loaded*/) const { return 0; }
 
  private:
-  const bool is_nested_;
+  bool is_nested_;
   const uint8_t* next_;  // code, or scale in float32
   const float* dynamic_map_;
   const float* nested_scales_ = nullptr;

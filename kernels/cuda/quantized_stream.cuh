@@ -91,48 +91,52 @@ struct ColumnRange {
 template <typename Shape>
 class Items {
  public:
-  __device__ explicit Items(const Params& p) : item_(blockIdx.x) { Find(p); }
+  __device__ explicit Items(const Params& p) : in_matrix_(static_cast<int32_t>(blockIdx.x)) { Find(p); }
 
   __device__ __forceinline__ bool AtEnd() const { return end_entry_ < 0; }
   __device__ __forceinline__ int32_t place() const { return place_; }  // of the matrix
-  __device__ __forceinline__ int32_t first_feature() const { return first_feature_; }
-  __device__ __forceinline__ int32_t first_entry() const { return first_entry_; }
-  __device__ __forceinline__ int num_entries() const { return min(end_entry_ - first_entry_, Shape::kColumns); }
+  __device__ __forceinline__ int32_t first_feature() const { return in_matrix_ * Shape::kFeatures; }
+  __device__ __forceinline__ int32_t first_entry() const { return entry_; }
+  __device__ __forceinline__ int num_entries() const { return min(end_entry_ - entry_, Shape::kColumns); }
 
   __device__ __forceinline__ void Advance(const Params& p) {
-    first_entry_ += Shape::kColumns;
-    if (first_entry_ < end_entry_) return;
-    item_ += static_cast<int32_t>(gridDim.x);
-    Find(p);
+    entry_ += Shape::kColumns;
+    if (entry_ < end_entry_) return;
+    in_matrix_ += static_cast<int32_t>(gridDim.x);
+    entry_ = begin_entry_;
+    if (in_matrix_ >= p.num_items) Find(p);
   }
 
  private:
-  // The first item from item_ on whose matrix has entries and a place.
+  // The first item from this one on whose matrix has entries and a place.
   __device__ void Find(const Params& p) {
-    for (; item_ < p.num_items * p.num_matrices; item_ += static_cast<int32_t>(gridDim.x)) {
-      const int32_t index = item_ / p.num_items;
-      first_feature_ = (item_ - index * p.num_items) * Shape::kFeatures;
+    for (;; in_matrix_ += static_cast<int32_t>(gridDim.x)) {
+      for (; in_matrix_ >= p.num_items; in_matrix_ -= p.num_items) ++index_;
+      if (index_ >= p.num_matrices) break;
       if (p.offsets == nullptr) {
         place_ = 0;
-        first_entry_ = index * p.dense_columns;
-        end_entry_ = min(first_entry_ + p.dense_columns, p.num_entries);
+        begin_entry_ = index_ * p.dense_columns;
+        end_entry_ = min(begin_entry_ + p.dense_columns, p.num_entries);
+        entry_ = begin_entry_;
         return;
       }
-      const int32_t expert = p.active_experts[index];
+      const int32_t expert = p.active_experts[index_];
       if (expert < 0) break;  // nor any after it
       place_ = PlaceOf(p.expert_place, expert);
       if (place_ < 0) continue;
-      first_entry_ = p.offsets[expert];
+      begin_entry_ = p.offsets[expert];
       end_entry_ = p.offsets[expert + 1];
+      entry_ = begin_entry_;
       return;
     }
     end_entry_ = -1;
   }
 
-  int32_t item_;
+  int32_t in_matrix_;  // which of the matrix's rows
+  int32_t index_ = 0;  // of the matrix among those of the launch
   int32_t place_ = 0;
-  int32_t first_feature_ = 0;
-  int32_t first_entry_ = 0;
+  int32_t entry_ = 0;
+  int32_t begin_entry_ = 0;
   int32_t end_entry_ = 0;
 };
 
@@ -177,11 +181,11 @@ class CodeRing {
 
  private:
   __device__ __forceinline__ void FindRows(const Params& p) {
-    const uint8_t* codes = p.weights.codes + items_.place() * static_cast<int64_t>(p.weights.stride) +
+    const uint8_t* codes = p.weights.codes + static_cast<size_t>(items_.place()) * p.weights.stride +
                            block_ * kBlockBytes + Lane() % 4 * kChunkBytes;
 #pragma unroll
     for (int i = 0; i < Shape::kPieces; ++i) {
-      next_[i] = codes + RowOf<Shape>(p, items_.first_feature(), i, Lane() / 4) * p.weights.row_bytes;
+      next_[i] = codes + RowTimes(RowOf<Shape>(p, items_.first_feature(), i, Lane() / 4), p.weights.row_bytes);
     }
   }
 
