@@ -22,67 +22,12 @@
 #include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/quantized_row_scales.cuh"
 #include "kernels/cuda/quantized_stream.cuh"
+#include "kernels/cuda/quantized_stream_x.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 namespace switchyard::cuda {
 namespace quantized_stream {
 namespace {
-
-// This lane's 16 columns of each section of x, straight from global memory: all warps of a multiprocessor read the same
-// entries, which stay in its cache. An entry that the tiles lack is replaced by the last one; its sums are not stored.
-template <typename T, typename Shape, int kTiles>
-class XRows {
- public:
-  // From block `block` on.
-  __device__ XRows(const Params& p, int32_t first_entry, int num_entries, int32_t block)
-      : columns_left_(p.in_features - block * Shape::kBlockColumns) {
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      const int32_t entry = first_entry + min(tile * 8 + Lane() / 4, num_entries - 1);
-      const int32_t row = p.x_row == nullptr ? entry : p.x_row[entry];
-      next_[tile] =
-          static_cast<const T*>(p.x) + int64_t{row} * p.in_features + block * Shape::kBlockColumns + Lane() % 4 * 16;
-    }
-  }
-
-  // pairs[tile][i]: columns 2i and 2i + 1 of section `s`; zeros beyond the row, where codes are of unspecified values.
-  __device__ __forceinline__ void Load(int s, uint32_t (&pairs)[kTiles][8]) const {
-    if (columns_left_ >= Shape::kBlockColumns) {
-      LoadColumns<false>(s, pairs);
-    } else {
-      LoadColumns<true>(s, pairs);
-    }
-  }
-  // Moves to the next block.
-  __device__ __forceinline__ void Next() {
-    columns_left_ -= Shape::kBlockColumns;
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) next_[tile] += Shape::kBlockColumns;
-  }
-
- private:
-  template <bool kChecked>
-  __device__ __forceinline__ void LoadColumns(int s, uint32_t (&pairs)[kTiles][8]) const {
-#pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int column = s * kScaleColumns + half * 8;
-        uint4 loaded = make_uint4(0, 0, 0, 0);
-        if (!kChecked || column + Lane() % 4 * 16 < columns_left_) {
-          loaded = *reinterpret_cast<const uint4*>(next_[tile] + column);
-        }
-        pairs[tile][half * 4] = loaded.x;
-        pairs[tile][half * 4 + 1] = loaded.y;
-        pairs[tile][half * 4 + 2] = loaded.z;
-        pairs[tile][half * 4 + 3] = loaded.w;
-      }
-    }
-  }
-
-  int32_t columns_left_;  // of the row, from the block on
-  const T* next_[kTiles];
-};
 
 // What one warp multiplies: 32 rows of the weights by the entries of the items, in the warp's columns.
 template <typename T, typename Shape>
@@ -102,25 +47,42 @@ class StreamingWarp {
                   min(columns_.begin, columns_.end - 1));
   }
 
-  // The sums of an item of kTiles tiles go to `shared` (StoreSums).
+  // The sums of an item of kTiles tiles go to `shared` (StoreSums), which may hold x until then.
   template <int kTiles>
   __device__ __forceinline__ void MultiplyItem(const Items<Shape>& items, Scales scales, float* shared) {
-    XRows<T, Shape, kTiles> x(p_, items.first_entry(), items.num_entries(), columns_.begin);
     float sums[2][kTiles][4] = {};
-    for (int32_t block = columns_.begin; block < columns_.end; ++block) {
-      codes_.Next(p_);
-      scales.Next(block + 1 < columns_.end);
+    if constexpr (Shape::kSharesX) {
+      SharedX<T, Shape> x(p_, items.first_entry(), items.num_entries(), columns_, shared);
+      for (int32_t step = 0; step < columns_.share; ++step) {
+        codes_.Wait();
+        __syncthreads();
+        x.CopyNext();
+        if (columns_.begin + step >= columns_.end) continue;
+        codes_.CopyNext(p_);
+        scales.Next(columns_.begin + step + 1 < columns_.end);
 #pragma unroll
-      for (int s = 0; s < Shape::kSections; ++s) MultiplySection(s, scales, x, sums);
-      codes_.Release();
-      x.Next();
+        for (int s = 0; s < Shape::kSections; ++s) MultiplySection(s, scales, x, sums);
+        codes_.Release();
+      }
+      __syncthreads();  // x has been read
+    } else {
+      CachedX<T, Shape, kTiles> x(p_, items.first_entry(), items.num_entries(), columns_.begin);
+      for (int32_t block = columns_.begin; block < columns_.end; ++block) {
+        codes_.Wait();
+        codes_.CopyNext(p_);
+        scales.Next(block + 1 < columns_.end);
+#pragma unroll
+        for (int s = 0; s < Shape::kSections; ++s) MultiplySection(s, scales, x, sums);
+        codes_.Release();
+        x.Next();
+      }
     }
     WriteSums<Shape>(items.num_entries(), sums, shared);
   }
 
  private:
-  template <int kTiles>
-  __device__ __forceinline__ void MultiplySection(int s, const Scales& of_rows, const XRows<T, Shape, kTiles>& of_x,
+  template <typename X, int kTiles>
+  __device__ __forceinline__ void MultiplySection(int s, const Scales& of_rows, const X& of_x,
                                                   float (&sums)[2][kTiles][4]) const {
     uint32_t x[kTiles][8];
     of_x.Load(s, x);
@@ -200,16 +162,8 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
   __syncthreads();
   auto* sums = reinterpret_cast<float*>(shared + Layout::kSums);
   int buffer = 0;
-  Items<Shape> items(p);
-  if (items.AtEnd()) return;
-  auto scales = warp.ScalesOf(items, dynamic_map);
-  while (!items.AtEnd()) {
-    Items<Shape> next = items;
-    next.Advance(p);
-    // The first scales of the next item arrive while this one is multiplied.
-    const auto next_scales = warp.ScalesOf(next.AtEnd() ? items : next, dynamic_map);
+  const auto store = [&](const Items<Shape>& items) {
     float* of_item = sums + buffer * Shape::kSumFloats;
-    MultiplyItem<Shape::kTiles>(warp, items, scales, of_item);
     __syncthreads();
     StoreSums<T, Shape>(p, items, of_item);
     if constexpr (Shape::kSumBuffers == 2) {
@@ -217,8 +171,26 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
     } else {
       __syncthreads();  // the sums have been read
     }
-    items = next;
-    scales = next_scales;
+  };
+  Items<Shape> items(p);
+  if constexpr (Shape::kSharesX) {
+    for (; !items.AtEnd(); items.Advance(p)) {
+      MultiplyItem<Shape::kTiles>(warp, items, warp.ScalesOf(items, dynamic_map), sums);
+      store(items);
+    }
+  } else {
+    if (items.AtEnd()) return;
+    auto scales = warp.ScalesOf(items, dynamic_map);
+    while (!items.AtEnd()) {
+      Items<Shape> next = items;
+      next.Advance(p);
+      // The first scales of the next item arrive while this one is multiplied.
+      const auto next_scales = warp.ScalesOf(next.AtEnd() ? items : next, dynamic_map);
+      MultiplyItem<Shape::kTiles>(warp, items, scales, sums + buffer * Shape::kSumFloats);
+      store(items);
+      items = next;
+      scales = next_scales;
+    }
   }
   CpAsyncWait<0>();
 }
@@ -249,18 +221,18 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
   const int64_t matrices = is_grouped ? entries.max_active_experts() : 1;
   // Too few blocks have too few loads in flight: divide finer where that would be all.
   const auto is_small = [&](int features) {
-    return CeilDivide(args.out_features(), features) * matrices < 2 * int64_t{args.num_multiprocessors};
+    return 2 * CeilDivide(args.out_features(), features) * matrices < 3 * int64_t{args.num_multiprocessors};
   };
   const bool takes_one_tile =
       is_grouped ? entries.num_pairs <= 4 * entries.num_experts : entries.num_pairs <= 8;  // mostly
   if (!takes_one_tile) {
-    constexpr int kStages = kFormat == WeightFormat::kNf4 ? 2 : 4;  // beside the table
     if (is_small(kIsGateUp ? 64 : 128)) {
-      return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 2, 2, 4, kStages>>(args, stream);
+      return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 2, 1, 8, 2>>(args, stream);
     }
-    return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 4, 4, 2, kStages>>(args, stream);
+    constexpr int kTiles = kFormat == WeightFormat::kInt8 ? 4 : 3;
+    return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, kTiles, 4, 2, 2>>(args, stream);
   }
-  constexpr int kStages = kFormat == WeightFormat::kNf4 ? 3 : 4;
+  constexpr int kStages = kFormat == WeightFormat::kNf4 ? 2 : 4;
   LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 8, kStages>>(args, stream);
 }
 

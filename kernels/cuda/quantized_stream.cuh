@@ -43,18 +43,26 @@ struct StreamingShape {
   static constexpr int kSections = kBlockColumns / kScaleColumns;
   static constexpr int kPieces = kWarpRows / 8;
   static constexpr int kStageBytes = kWarpRows * kBlockBytes;  // of a warp
+  // Whether the warps of the same columns read one copy of x in shared memory. Where a warp has its columns for itself
+  // x comes from the cache.
+  static constexpr bool kSharesX = kRowWarps > 1;
+  static constexpr int kXStages = 2;
+  static constexpr int kXStageElements = kColumns * kBlockColumns;
+  static constexpr size_t kXBytes = kSharesX ? size_t{2} * kColumnWarps * kXStages * kXStageElements : 0;
   static constexpr int kSumStride = kRows + 4;
-  // With two, the sums of an item are read while those of the next one are written.
-  static constexpr int kSumBuffers = kTiles == 1 ? 2 : 1;
+  // With two, the sums of an item are read while those of the next one are written. Shared x and sums take turns in
+  // one place.
+  static constexpr int kSumBuffers = kTiles > 1 ? 1 : 2;
   static constexpr int kSumFloats = kColumnWarps * kColumns * kSumStride;
 };
 
-// Shared memory: codes, sums, NF4's tables.
+// Shared memory: codes; x, then sums; NF4's tables.
 template <typename T, typename Shape>
 struct SharedLayout {
   using Weights = Dequantizer<T, Shape::kFormat>;
   static constexpr size_t kSums = size_t{Shape::kWarps} * Shape::kStages * Shape::kStageBytes;
-  static constexpr size_t kTable = kSums + sizeof(float) * Shape::kSumBuffers * Shape::kSumFloats;
+  static constexpr size_t kTable =
+      kSums + std::max(Shape::kXBytes, sizeof(float) * Shape::kSumBuffers * Shape::kSumFloats);
   static constexpr size_t kMap = kTable + Weights::kSharedBytes;
   static constexpr size_t kBytes = kMap + (Shape::kFormat == WeightFormat::kNf4 ? kMapSize * sizeof(float) : 0);
   static_assert(kTable % 16 == 0 && kBytes <= 99 * 1024);
@@ -80,11 +88,12 @@ struct ColumnRange {
     const auto num_blocks = static_cast<int32_t>(p.weights.padded_columns / Shape::kBlockColumns);
     const int32_t share = (num_blocks + Shape::kColumnWarps - 1) / Shape::kColumnWarps;
     const int32_t begin = min(Warp() % Shape::kColumnWarps * share, num_blocks);
-    return {begin, min(begin + share, num_blocks)};
+    return {begin, min(begin + share, num_blocks), share};
   }
 
   int32_t begin;
   int32_t end;
+  int32_t share;  // of a warp at most
 };
 
 // The items of this block one after the other: rows of a matrix by up to kColumns entries.
@@ -157,12 +166,13 @@ class CodeRing {
     for (int i = 0; i < Shape::kStages - 1; ++i) Copy(p, i);
   }
 
-  // Waits for the next block, and starts the copy of the one that takes the place of the block before.
-  __device__ __forceinline__ void Next(const Params& p) {
-    CpAsyncWait<Shape::kStages - 2>();
+  // Waits for the next block, and for all other copies of this thread if there are two stages.
+  __device__ __forceinline__ void Wait() const { CpAsyncWait<Shape::kStages - 2>(); }
+  // Starts the copy of the block that takes the place of the one before.
+  __device__ __forceinline__ void CopyNext(const Params& p) {
     Copy(p, stage_ == 0 ? Shape::kStages - 1 : stage_ - 1);
   }
-  // This lane's words of section `s` of piece `piece`; after Next and before Release.
+  // This lane's words of section `s` of piece `piece`; after Wait and before Release.
   __device__ __forceinline__ void Read(int piece, int s, uint32_t (&words)[4 / Shape::kSections]) const {
     const unsigned char* slot = slots_ + stage_ * Shape::kStageBytes + piece * kWarpSize * kChunkBytes;
     if constexpr (Shape::kSections == 1) {
