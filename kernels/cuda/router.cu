@@ -6,6 +6,7 @@
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/router.h"
+#include "kernels/cuda/router_few.h"
 #include "kernels/cuda/router_select.cuh"
 #include "kernels/cuda/router_tile.cuh"
 #include "kernels/cuda/vector.cuh"
@@ -53,9 +54,10 @@ __device__ __forceinline__ bool ExchangeLogits(const RouterSplit& split, int64_t
   return true;
 }
 
-// grid (tiles of tokens, blocks that divide the groups of experts).
+// grid (tiles of tokens, blocks that divide the groups of experts). With one block on a multiprocessor the compiler has
+// the registers to keep loads under way together.
 template <typename T, int kTokenTiles, int kExpertTiles>
-__global__ void __launch_bounds__(Tile<kTokenTiles, kExpertTiles>::kThreads)
+__global__ void __launch_bounds__(Tile<kTokenTiles, kExpertTiles>::kThreads, 1)
     RouteKernel(RouteArgs args, RouterSplit split) {
   using Shape = Tile<kTokenTiles, kExpertTiles>;
   __shared__ int32_t counts[kMaxExperts];
@@ -180,6 +182,7 @@ void Route(const RouteArgs& args, Stream stream) {
   CHECK_EQ(args.hidden_size % kVectorElements, 0);
   CHECK(args.hidden_size > 0 && args.hidden_size <= kMaxHiddenSize);
   CHECK(IsAligned16(args.x) && IsAligned16(args.router) && IsAligned16(args.scratch));
+  if (IsRouteOfFew(args)) return RouteFew(args, stream);
   const RouterPlan plan = ChoosePlan(args);
   const bool is_tall = plan.tokens_per_block > kMmaTokens;
   const bool is_wide = plan.experts_per_group > kMmaExperts;

@@ -1,4 +1,5 @@
-// The choice of experts for one token by one warp, from logits in shared memory.
+// The choice of experts: for one token by one warp, from logits in shared memory; for four tokens of at most eight
+// experts by one warp, from logits in registers.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +10,18 @@ namespace switchyard::cuda {
 
 inline constexpr int kMaxExperts = 512;
 inline constexpr int kMaxTopK = 16;
+inline constexpr int kFewExperts = 8;
 
 // Orders like the floats, with -0 equal to 0 and NaN below all others; never 0.
 __device__ __forceinline__ uint32_t OrderedKey(float value) {
   if (value != value) return 1;
   const uint32_t bits = __float_as_uint(value + 0.0f);  // + 0 turns -0 into 0
   return (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+}
+
+// The value of a key; NaN of 1.
+__device__ __forceinline__ float ValueOfKey(uint32_t key) {
+  return __uint_as_float((key & 0x80000000u) != 0 ? key & 0x7FFFFFFFu : ~key);
 }
 
 // An expert that may be chosen; key 0: none.
@@ -63,6 +70,37 @@ __device__ __forceinline__ Choice SelectExperts(const float* logits, int num_exp
   sum = WarpSum(sum);
   const float chosen_sum = WarpSum(lane < top_k ? choice.weight : 0.0f);
   choice.weight /= renormalize && sum == sum ? chosen_sum : sum;
+  return choice;
+}
+
+// The place of a lane's expert among those of its token, 0 the first, and the weight that it has if it is chosen.
+struct RankedExpert {
+  int rank;
+  float weight;
+};
+
+// Lane 8 t + e gives the logit of token t and expert e; all lanes take part. Ranks below top_k are those of
+// SelectExperts, with its weights but for the order of sums; those of lanes with e >= num_experts are not.
+__device__ __forceinline__ RankedExpert RankFewExperts(float logit, int num_experts, int top_k, bool renormalize) {
+  const int expert = static_cast<int>(threadIdx.x) % kFewExperts;
+  const uint32_t key = expert < num_experts ? OrderedKey(logit) : 0;
+  uint32_t largest = 0;
+  RankedExpert choice = {0, 0.0f};
+#pragma unroll
+  for (int other = 0; other < kFewExperts; ++other) {
+    const uint32_t other_key = __shfl_sync(kFullWarp, key, other, kFewExperts);
+    choice.rank += other_key > key || (other_key == key && other < expert);
+    largest = max(largest, other_key);
+  }
+  const float power = expert < num_experts ? expf(logit - ValueOfKey(largest)) : 0.0f;
+  float sum = power;
+  float chosen_sum = choice.rank < top_k ? power : 0.0f;
+#pragma unroll
+  for (int offset = kFewExperts / 2; offset > 0; offset /= 2) {
+    sum += __shfl_xor_sync(kFullWarp, sum, offset);
+    chosen_sum += __shfl_xor_sync(kFullWarp, chosen_sum, offset);
+  }
+  choice.weight = power / (renormalize && sum == sum ? chosen_sum : sum);
   return choice;
 }
 
