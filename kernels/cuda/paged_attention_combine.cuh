@@ -1,0 +1,118 @@
+// The parts of a sequence's keys in the decode form of paged attention, and how their results come together: in the
+// block that ends last where they are few, so that one launch does it all; in a launch of their own where they are
+// many. Sums go over the parts in their order, whichever block ends last.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/paged_attention_forms.h"
+
+namespace switchyard::cuda {
+
+// The keys [begin, end) that a query at `position` sees, in parts of `part_keys`, a multiple of `granule`.
+struct VisibleKeys {
+  // So few keys, in granules, take one block less time than it takes to bring parts together.
+  static constexpr int kGranulesOfOnePart = 3;
+
+  int begin;
+  int end;
+  int part_keys;
+
+  __device__ VisibleKeys(int position, int64_t window, int num_splits, int granule) {
+    begin = window > 0 && window <= position ? position - static_cast<int>(window) + 1 : 0;
+    end = position + 1;
+    const int keys = end - begin;
+    part_keys = granule;
+    if (keys <= kGranulesOfOnePart * granule) {
+      part_keys = kGranulesOfOnePart * granule;
+    } else if (keys > num_splits * granule) {  // a division only where there is much else to do
+      part_keys = ((keys + num_splits - 1) / num_splits + granule - 1) / granule * granule;
+    }
+  }
+  __device__ bool has_part(int part) const { return part * part_keys < end - begin; }
+  __device__ int num_parts() const { return (end - begin + part_keys - 1) / part_keys; }
+};
+
+// The row of partial results of one part: a_i [head_dim] in `sums`, {m_i * log2(e), l_i} in `stats`; before them how
+// many parts have arrived, for each sequence and block of heads.
+struct Partials {
+  int32_t* arrivals;
+  float* sums;
+  float2* stats;
+
+  __device__ Partials(const PagedAttentionArgs& args, int num_splits)
+      : arrivals(static_cast<int32_t*>(args.scratch)),
+        sums(reinterpret_cast<float*>(arrivals + MaxDecodeArrivals(args.num_heads))),
+        stats(reinterpret_cast<float2*>(sums + args.num_sequences * args.num_heads * num_splits * args.head_dim)) {}
+};
+
+// Tells the others that this block's partial results are there. True, in all threads, for the block that comes last.
+__device__ __forceinline__ bool ArriveLast(int32_t* arrivals, int num_parts) {
+  __shared__ bool is_last;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last = atomicAdd(arrivals, 1) == num_parts - 1;
+    if (is_last) *arrivals = 0;  // for the next launch
+    __threadfence();
+  }
+  __syncthreads();
+  return is_last;
+}
+
+// Rows of partial results are first_row + head * num_splits + part for the heads of the block, counted from 0; out is
+// the first one's row of head_dim. `weights` is shared memory [kMaxRowsOfBlock]. For parts of which CombinesInBlock()
+// holds.
+template <int kThreads, typename T>
+__device__ void CombineInBlock(float* weights, const Partials& partials, int64_t first_row, int num_splits,
+                               int num_parts, int num_heads, int head_dim, T* out) {
+  constexpr int kAhead = 8;  // rows that a thread keeps under way
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int quads = head_dim / 4;
+  const int num_items = num_heads * quads;
+  const auto load = [&](int head, int quad, int first_part, float4(&rows)[kAhead]) {
+    const auto* of_head = reinterpret_cast<const float4*>(
+        partials.sums + (first_row + static_cast<int64_t>(head) * num_splits) * head_dim);
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) rows[i] = of_head[min(first_part + i, num_parts - 1) * quads + quad];
+  };
+
+  // The first rows are on their way while their weights are computed.
+  const int first_item = min(static_cast<int>(threadIdx.x), num_items - 1);
+  float4 rows[kAhead];
+  load(first_item / quads, first_item % quads, 0, rows);
+  for (int head = warp; head < num_heads; head += kThreads / kWarpSize) {
+    const float2* stats = partials.stats + first_row + static_cast<int64_t>(head) * num_splits;
+    float largest = MinusInfinity();
+    for (int i = lane; i < num_parts; i += kWarpSize) largest = fmaxf(largest, stats[i].x);
+    largest = WarpMax(largest);
+    float sum = 0.0f;
+    for (int i = lane; i < num_parts; i += kWarpSize) sum += stats[i].y * Exp2(stats[i].x - largest);
+    sum = WarpSum(sum);
+    for (int i = lane; i < num_parts; i += kWarpSize) weights[head * num_parts + i] = Exp2(stats[i].x - largest) / sum;
+  }
+  __syncthreads();
+  for (int item = static_cast<int>(threadIdx.x); item < num_items; item += kThreads) {
+    const int head = item / quads;
+    const float* of_head = weights + head * num_parts;
+    float4 total = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    for (int first_part = 0; first_part < num_parts; first_part += kAhead) {
+      if (first_part > 0 || item >= kThreads) load(head, item - head * quads, first_part, rows);
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (first_part + i >= num_parts) break;
+        const float weight = of_head[first_part + i];
+        total.x += weight * rows[i].x;
+        total.y += weight * rows[i].y;
+        total.z += weight * rows[i].z;
+        total.w += weight * rows[i].w;
+      }
+    }
+    reinterpret_cast<uint2*>(out)[item] = make_uint2(Pack2<T>(total.x, total.y), Pack2<T>(total.z, total.w));
+  }
+}
+
+}  // namespace switchyard::cuda
