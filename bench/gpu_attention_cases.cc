@@ -195,7 +195,7 @@ KernelCase AttentionCase(const BenchModel& model, const StepShape& step) {
 
 std::vector<KernelCase> AttentionCases(const BenchModel& model) {
   std::vector<KernelCase> cases;
-  for (const int64_t tokens : Bounded({1, 64}, model.max_sequences)) cases.push_back(RopeCase(model, tokens, true));
+  for (const int64_t tokens : Bounded({1, 8, 64}, model.max_sequences)) cases.push_back(RopeCase(model, tokens, true));
   cases.push_back(RopeCase(model, std::min<int64_t>(4096, model.max_tokens), false));
   // Contexts of one part, of parts that the last block adds up, and long ones.
   for (const int64_t batch : Bounded({1, 16, 64, 256}, model.max_sequences)) {
