@@ -48,20 +48,6 @@ struct Partials {
         stats(reinterpret_cast<float2*>(sums + args.num_sequences * args.num_heads * num_splits * args.head_dim)) {}
 };
 
-// Tells the others that this block's partial results are there. True, in all threads, for the block that comes last.
-__device__ __forceinline__ bool ArriveLast(int32_t* arrivals, int num_parts) {
-  __shared__ bool is_last;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    __threadfence();
-    is_last = atomicAdd(arrivals, 1) == num_parts - 1;
-    if (is_last) *arrivals = 0;  // for the next launch
-    __threadfence();
-  }
-  __syncthreads();
-  return is_last;
-}
-
 // Rows of partial results are first_row + head * num_splits + part for the heads of the block, counted from 0; out is
 // the first one's row of head_dim. `weights` is shared memory [kMaxRowsOfBlock]. For parts of which CombinesInBlock()
 // holds.

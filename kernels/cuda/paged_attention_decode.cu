@@ -16,6 +16,7 @@
 #include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/kv_elements.cuh"
+#include "kernels/cuda/last_block.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/paged_attention_combine.cuh"
 #include "kernels/cuda/paged_attention_forms.h"

@@ -2,6 +2,7 @@
 // tokens and one group of experts after another. For few tokens and many experts, the groups of one tile go to
 // different blocks, which leave their logits in scratch; the block that arrives last chooses.
 #include "kernels/check.h"
+#include "kernels/cuda/last_block.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/reduce.cuh"
@@ -28,7 +29,6 @@ struct RouterSplit {
 // are complete then.
 __device__ __forceinline__ bool ExchangeLogits(const RouterSplit& split, int64_t first_token, int num_rows,
                                                int experts_per_group, int num_experts, float* logits) {
-  __shared__ bool is_last;
   float* all = split.logits + first_token * num_experts;
   const int cells = num_rows * num_experts;
   const auto is_mine = [&](int cell) {
@@ -37,16 +37,7 @@ __device__ __forceinline__ bool ExchangeLogits(const RouterSplit& split, int64_t
   for (auto cell = static_cast<int>(threadIdx.x); cell < cells; cell += static_cast<int>(blockDim.x)) {
     if (is_mine(cell)) all[cell] = logits[cell];
   }
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    int32_t* arrivals = split.arrivals + blockIdx.x;
-    is_last = atomicAdd(arrivals, 1) == static_cast<int32_t>(gridDim.y) - 1;
-    if (is_last) *arrivals = 0;
-    __threadfence();
-  }
-  __syncthreads();
-  if (!is_last) return false;
+  if (!ArriveLast(split.arrivals + blockIdx.x, static_cast<int>(gridDim.y))) return false;
   for (auto cell = static_cast<int>(threadIdx.x); cell < cells; cell += static_cast<int>(blockDim.x)) {
     if (!is_mine(cell)) logits[cell] = all[cell];
   }

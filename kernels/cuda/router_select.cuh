@@ -32,13 +32,9 @@ struct Candidate {
 
 // The best candidate of the warp, the lowest expert among equals.
 __device__ __forceinline__ Candidate WarpBest(Candidate best) {
-#pragma unroll
-  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
-    const Candidate other = {__shfl_xor_sync(kFullWarp, best.key, offset),
-                             __shfl_xor_sync(kFullWarp, best.expert, offset)};
-    if (other.key > best.key || (other.key == best.key && other.expert < best.expert)) best = other;
-  }
-  return best;
+  const uint32_t key = __reduce_max_sync(kFullWarp, best.key);
+  const auto expert = static_cast<uint32_t>(best.key == key ? best.expert : kMaxExperts);
+  return {key, static_cast<int>(__reduce_min_sync(kFullWarp, expert))};
 }
 
 // What lane k < top_k holds of the k-th choice; other lanes' values have no meaning.
