@@ -43,24 +43,45 @@ struct Choice {
   float weight;
 };
 
+// Lane k < top_k gets the k-th choice's expert; every lane the key of the first. A lane keeps the keys of kKeys
+// experts.
+template <int kKeys>
+__device__ __forceinline__ Candidate ChooseExperts(const float* logits, int num_experts, int top_k) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  uint32_t keys[kKeys];  // of expert lane + 32 i
+#pragma unroll
+  for (int i = 0; i < kKeys; ++i) {
+    const int expert = lane + i * kWarpSize;
+    keys[i] = expert < num_experts ? OrderedKey(logits[expert]) : 0;
+  }
+  Candidate choice = {0, 0};
+  for (int k = 0; k < top_k; ++k) {
+    Candidate best = {0, kMaxExperts};
+#pragma unroll
+    for (int i = 0; i < kKeys; ++i) {
+      if (keys[i] > best.key) best = {keys[i], lane + i * kWarpSize};
+    }
+    best = WarpBest(best);
+    if (k == 0) choice.key = best.key;
+    if (k == lane) choice.expert = best.expert;
+#pragma unroll
+    for (int i = 0; i < kKeys; ++i) {
+      if (best.expert == lane + i * kWarpSize) keys[i] = 0;
+    }
+  }
+  return choice;
+}
+
 // logits [num_experts] in shared memory; all lanes take part. The experts are distinct and in range whatever the
 // logits; one NaN makes every weight NaN, as a softmax does.
 __device__ __forceinline__ Choice SelectExperts(const float* logits, int num_experts, int top_k, bool renormalize) {
+  constexpr int kFewKeys = 4;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  uint32_t taken = 0;  // bit i: expert lane + 32 i
-  Choice choice = {0, 0.0f};
-  float largest = 0.0f;
-  for (int k = 0; k < top_k; ++k) {
-    Candidate best = {0, kMaxExperts};
-    for (int i = 0; lane + i * kWarpSize < num_experts; ++i) {
-      const uint32_t key = (taken >> i & 1) != 0 ? 0 : OrderedKey(logits[lane + i * kWarpSize]);
-      if (key > best.key) best = {key, lane + i * kWarpSize};
-    }
-    best = WarpBest(best);
-    if (k == 0) largest = logits[best.expert];
-    if (best.expert % kWarpSize == lane) taken |= 1u << (best.expert / kWarpSize);
-    if (k == lane) choice = {best.expert, expf(logits[best.expert] - largest)};
-  }
+  const Candidate chosen = num_experts <= kFewKeys * kWarpSize
+                               ? ChooseExperts<kFewKeys>(logits, num_experts, top_k)
+                               : ChooseExperts<kMaxExperts / kWarpSize>(logits, num_experts, top_k);
+  const float largest = ValueOfKey(chosen.key);
+  Choice choice = {chosen.expert, expf(logits[chosen.expert] - largest)};
   float sum = 0.0f;
   for (int e = lane; e < num_experts; e += kWarpSize) sum += expf(logits[e] - largest);
   sum = WarpSum(sum);

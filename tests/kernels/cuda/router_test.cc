@@ -145,6 +145,10 @@ TEST_P(RouteTest, ChoosesTheLargestOfTheSoftmax) {
       {257, 8, 2, 8},
       {512, 5, 5, 8},
       {513, 8, 2, 8},
+      // Of the keys of experts that a lane keeps.
+      {2, 31, 2, 8},
+      {2, 127, 8, 8},
+      {2, 129, 16, 8},
   };
   for (const RouterShape& shape : shapes) {
     const std::vector<uint16_t> x = RandomHalves(GetParam(), shape.num_tokens * shape.hidden_size, random_);
