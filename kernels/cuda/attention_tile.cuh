@@ -46,7 +46,10 @@ struct PagedRows {
   int kv_head;
 
   __device__ __forceinline__ int PageOf(int position) const {
-    return static_cast<int>(static_cast<unsigned>(position) / static_cast<unsigned>(page_size));
+    // Few sizes are no power of 2, and a division is on the way to the first key.
+    const auto size = static_cast<unsigned>(page_size);
+    if ((size & (size - 1)) == 0) return position >> (__ffs(page_size) - 1);
+    return static_cast<int>(static_cast<unsigned>(position) / size);
   }
   // Row of head_dim elements at `offset` in `page` of the pool.
   __device__ __forceinline__ int RowIn(int page, int offset) const {
@@ -71,12 +74,13 @@ __device__ __forceinline__ void CopyRowsAsync(const T* source, int lane_row, int
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int chunk = lane % kChunks;  // of every row
   const bool has_chunk = chunk * kRowChunkElements < head_dim;
-  const T* lane_source = source + chunk * kRowChunkElements;
+  const auto row_bytes = static_cast<uint32_t>(head_dim * static_cast<int>(sizeof(T)));
+  const auto* lane_source = reinterpret_cast<const unsigned char*>(source) + chunk * 16;
 #pragma unroll 4  // more would cost the registers that hold sums
   for (int i = 0; i < kRows / kRowsAtOnce; ++i) {
     const int row = i * kRowsAtOnce + lane / kChunks;
     const int source_row = __shfl_sync(kFullWarp, lane_row, row);
-    const auto offset = uint64_t{static_cast<uint32_t>(max(source_row, 0))} * static_cast<uint32_t>(head_dim);
+    const uint64_t offset = uint64_t{static_cast<uint32_t>(max(source_row, 0))} * row_bytes;
     const int place = sizeof(T) == 1 ? ByteTileOffset<kDim>(row, chunk) : TileOffset<kDim>(row, chunk);
     CpAsync16(tile + place, lane_source + offset, has_chunk && source_row >= 0);
   }

@@ -51,12 +51,20 @@ __device__ int OnlyToken(const PagedAttentionArgs& args, int sequence) {
   return args.sequence_begin[sequence + 1] - token == 1 ? token : -1;
 }
 
+// What the host works out, so that blocks do not divide.
+struct DecodeGrid {
+  int group;            // heads of one kv head
+  int head_blocks;      // of a group
+  int num_zeroed_rows;  // padding rows, at most
+  int num_splits;
+};
+
 constexpr int kQueriesOfWarp = 8;  // what the rows of a tile are permuted by
 
 // Grid: (sequences or padded rows, kv heads * blocks of 16 heads, splits).
 template <typename T, typename Element, int kDim>
 __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeShape<Element, kDim>::kBlocks)
-    DecodeKernel(PagedAttentionArgs args, int head_blocks, int num_zeroed_rows, int num_splits) {
+    DecodeKernel(PagedAttentionArgs args, DecodeGrid grid) {
   using Shape = DecodeShape<Element, kDim>;
   constexpr bool kHasScales = sizeof(Element) == 1;
   constexpr int kWarpKeys = Shape::kWarpKeys;
@@ -66,11 +74,12 @@ __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeSh
   const int split = static_cast<int>(blockIdx.z);
   const int num_heads = static_cast<int>(args.num_heads);
   const int head_dim = static_cast<int>(args.head_dim);
-  const int kv_head = static_cast<int>(blockIdx.y) / head_blocks;
-  const int group = num_heads / static_cast<int>(args.num_kv_heads);
-  const int first_of_group = static_cast<int>(blockIdx.y) % head_blocks * static_cast<int>(kDecodeHeads);
-  const int first_head = kv_head * group + first_of_group;
-  const int heads = HeadsOfBlock(group, first_of_group);
+  const int num_splits = grid.num_splits;
+  const auto head_block = static_cast<int>(blockIdx.y);
+  const int kv_head = grid.head_blocks == 1 ? head_block : head_block / grid.head_blocks;
+  const int first_of_group = (head_block - kv_head * grid.head_blocks) * static_cast<int>(kDecodeHeads);
+  const int first_head = kv_head * grid.group + first_of_group;
+  const int heads = HeadsOfBlock(grid.group, first_of_group);
   T* out = static_cast<T*>(args.out);
   const bool has_sequence = sequence < args.num_sequences;
   const PagedRows rows = {.pages = args.page_table + sequence * args.page_table_width,
@@ -91,7 +100,7 @@ __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeSh
     token = args.sequence_begin[sequence];
     next_token = args.sequence_begin[sequence + 1];
   }
-  const bool is_padding = split == 0 && sequence < num_zeroed_rows && args.token_sequence[sequence] < 0;
+  const bool is_padding = split == 0 && sequence < grid.num_zeroed_rows && args.token_sequence[sequence] < 0;
   if (is_padding) {
     T* row = out + (static_cast<int64_t>(sequence) * num_heads + first_head) * head_dim;
 #pragma unroll 1
@@ -332,11 +341,14 @@ void LaunchDecode(const PagedAttentionArgs& args, Stream stream) {
   const unsigned head_blocks = (group + kDecodeHeads - 1) / kDecodeHeads;
   const int64_t num_zeroed_rows = NeedsPrefillForm(args) ? 0 : args.num_tokens;
   const int64_t num_splits = NumDecodeSplits(args);
-  const dim3 grid(static_cast<unsigned>(std::max(args.num_sequences, num_zeroed_rows)),
-                  static_cast<unsigned>(args.num_kv_heads) * head_blocks, static_cast<unsigned>(num_splits));
+  const dim3 blocks(static_cast<unsigned>(std::max(args.num_sequences, num_zeroed_rows)),
+                    static_cast<unsigned>(args.num_kv_heads) * head_blocks, static_cast<unsigned>(num_splits));
   Launch(DecodeKernel<T, Element, kDim>,
-         LaunchShape{.grid = grid, .block = dim3(Shape::kThreads), .shared_bytes = Shape::kSharedBytes}, stream, args,
-         static_cast<int>(head_blocks), static_cast<int>(num_zeroed_rows), static_cast<int>(num_splits));
+         LaunchShape{.grid = blocks, .block = dim3(Shape::kThreads), .shared_bytes = Shape::kSharedBytes}, stream, args,
+         DecodeGrid{.group = static_cast<int>(group),
+                    .head_blocks = static_cast<int>(head_blocks),
+                    .num_zeroed_rows = static_cast<int>(num_zeroed_rows),
+                    .num_splits = static_cast<int>(num_splits)});
   const int64_t most_heads = std::min<int64_t>(group, kDecodeHeads);
   if (num_splits == 1 || args.num_sequences == 0 || CombinesInBlock(num_splits, most_heads)) return;
   Launch(CombineKernel<T>,
