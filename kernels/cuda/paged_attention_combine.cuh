@@ -48,20 +48,44 @@ struct Partials {
         stats(reinterpret_cast<float2*>(sums + args.num_sequences * args.num_heads * num_splits * args.head_dim)) {}
 };
 
-// Rows of partial results are first_row + head * num_splits + part for the heads of the block, counted from 0; out is
-// the first one's row of head_dim. `weights` is shared memory [kMaxRowsOfBlock]. For parts of which CombinesInBlock()
-// holds.
+// m * log2(e) and the sum of exp(m_i - m) l_i over the parts of one head; the warp's lanes share the parts.
+struct HeadStats {
+  float largest;
+  float sum;
+};
+
+__device__ __forceinline__ HeadStats CombineStats(const float2* stats, int num_parts) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  float largest = MinusInfinity();
+  for (int i = lane; i < num_parts; i += kWarpSize) largest = fmaxf(largest, stats[i].x);
+  largest = WarpMax(largest);
+  float sum = 0.0f;
+  for (int i = lane; i < num_parts; i += kWarpSize) sum += stats[i].y * Exp2(stats[i].x - largest);
+  return {largest, WarpSum(sum)};
+}
+
+// The partial results that one block adds up: rows first_row + head * num_splits + part of num_parts parts and of
+// num_heads heads, counted from 0.
+struct PartsOfBlock {
+  int64_t first_row;
+  int num_splits;
+  int num_parts;
+  int num_heads;
+  int head_dim;
+};
+
+// CombinesInBlock() holds. out [num_heads, head_dim]; `weights` is shared memory [kMaxRowsOfBlock].
 template <int kThreads, typename T>
-__device__ void CombineInBlock(float* weights, const Partials& partials, int64_t first_row, int num_splits,
-                               int num_parts, int num_heads, int head_dim, T* out) {
+__device__ void CombineInBlock(const Partials& partials, const PartsOfBlock& block, float* weights, T* out) {
   constexpr int kAhead = 8;  // rows that a thread keeps under way
+  const int num_parts = block.num_parts;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
-  const int quads = head_dim / 4;
-  const int num_items = num_heads * quads;
+  const int quads = block.head_dim / 4;
+  const int num_items = block.num_heads * quads;
   const auto load = [&](int head, int quad, int first_part, float4(&rows)[kAhead]) {
     const auto* of_head = reinterpret_cast<const float4*>(
-        partials.sums + (first_row + static_cast<int64_t>(head) * num_splits) * head_dim);
+        partials.sums + (block.first_row + static_cast<int64_t>(head) * block.num_splits) * block.head_dim);
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) rows[i] = of_head[min(first_part + i, num_parts - 1) * quads + quad];
   };
@@ -70,14 +94,9 @@ __device__ void CombineInBlock(float* weights, const Partials& partials, int64_t
   const int first_item = min(static_cast<int>(threadIdx.x), num_items - 1);
   float4 rows[kAhead];
   load(first_item / quads, first_item % quads, 0, rows);
-  for (int head = warp; head < num_heads; head += kThreads / kWarpSize) {
-    const float2* stats = partials.stats + first_row + static_cast<int64_t>(head) * num_splits;
-    float largest = MinusInfinity();
-    for (int i = lane; i < num_parts; i += kWarpSize) largest = fmaxf(largest, stats[i].x);
-    largest = WarpMax(largest);
-    float sum = 0.0f;
-    for (int i = lane; i < num_parts; i += kWarpSize) sum += stats[i].y * Exp2(stats[i].x - largest);
-    sum = WarpSum(sum);
+  for (int head = warp; head < block.num_heads; head += kThreads / kWarpSize) {
+    const float2* stats = partials.stats + block.first_row + static_cast<int64_t>(head) * block.num_splits;
+    const auto [largest, sum] = CombineStats(stats, num_parts);
     for (int i = lane; i < num_parts; i += kWarpSize) weights[head * num_parts + i] = Exp2(stats[i].x - largest) / sum;
   }
   __syncthreads();

@@ -271,8 +271,13 @@ __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeSh
   if (num_parts == 1 || !CombinesInBlock(num_parts, heads)) return;
   if (!ArriveLast(partials.arrivals + sequence * gridDim.y + blockIdx.y, num_parts)) return;
   CombineInBlock<Shape::kThreads>(
-      warp_out, partials, (static_cast<int64_t>(sequence) * num_heads + first_head) * num_splits, num_splits, num_parts,
-      heads, head_dim, out + (static_cast<int64_t>(token) * num_heads + first_head) * head_dim);
+      partials,
+      PartsOfBlock{.first_row = (static_cast<int64_t>(sequence) * num_heads + first_head) * num_splits,
+                   .num_splits = num_splits,
+                   .num_parts = num_parts,
+                   .num_heads = heads,
+                   .head_dim = head_dim},
+      warp_out, out + (static_cast<int64_t>(token) * num_heads + first_head) * head_dim);
 }
 
 constexpr int kCombineWarps = 8;
@@ -298,12 +303,7 @@ __global__ void __launch_bounds__(kCombineWarps* kWarpSize)
   const Partials partials(args, num_splits);
   const int64_t first_part = (static_cast<int64_t>(sequence) * args.num_heads + head) * num_splits;
   const float2* stats = partials.stats + first_part;
-  float largest = MinusInfinity();
-  for (int i = lane; i < num_parts; i += kWarpSize) largest = fmaxf(largest, stats[i].x);
-  largest = WarpMax(largest);
-  float sum = 0.0f;
-  for (int i = lane; i < num_parts; i += kWarpSize) sum += stats[i].y * Exp2(stats[i].x - largest);
-  sum = WarpSum(sum);
+  const auto [largest, sum] = CombineStats(stats, num_parts);
 
   const int quads = static_cast<int>(args.head_dim) / 4;
   for (int quad = lane; quad < quads; quad += kWarpSize) {
