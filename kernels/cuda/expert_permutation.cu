@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/expert_permutation.h"
+#include "kernels/cuda/expert_permutation_few.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -204,6 +205,7 @@ void PermuteExperts(const PermuteExpertsArgs& args, Stream stream) {
   CHECK(out.num_pairs > 0 && out.num_pairs <= INT32_MAX - kChunkPairs);
   CHECK(out.num_experts >= 0 && out.num_experts <= kMaxLocalExperts);
   CHECK(args.top_k > 0);
+  if (IsPermutationOfFew(out)) return PermuteFewExperts(args, stream);
   const int64_t num_chunks = out.num_chunks();
   const Params params = {.num_pairs = static_cast<int32_t>(out.num_pairs),
                          .top_k = static_cast<int32_t>(args.top_k),
