@@ -232,7 +232,7 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
     constexpr int kTiles = kFormat == WeightFormat::kInt8 ? 4 : 3;
     return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, kTiles, 4, 2, 2>>(args, stream);
   }
-  constexpr int kStages = kFormat == WeightFormat::kNf4 ? 2 : 4;
+  constexpr int kStages = kFormat == WeightFormat::kNf4 ? 2 : 3;
   LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 8, kStages>>(args, stream);
 }
 
