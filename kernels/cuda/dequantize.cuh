@@ -10,8 +10,8 @@
 // Integers by magic numbers: a number's low mantissa bits are replaced by the code, 0x4300 | code = 128 + code in
 // bfloat16 (codes below 128) and 0x6400 | code = 1024 + code in float16, and an addition takes the rest away.
 // NF4 by a table of the 256 pairs in shared memory, kCopies times, of which a lane reads copy lane % kCopies: with 32
-// no two lanes of a warp share a bank. Per 8 weights: 7 logical instructions and 4 additions, or 4 loads from shared
-// memory, where lookup in registers (prmt) would take 18.
+// no two lanes of a warp share a bank. Per 8 weights: 7 logical instructions and 4 additions, or 8 for addresses and 4
+// loads from shared memory, where lookup in registers (prmt) would take 18.
 #pragma once
 
 #include <bit>

@@ -1,18 +1,21 @@
 // Products with quantised weights for few entries per matrix, bound by the memory that the codes come from.
 //
 // mma.m16n8k16 with 16 rows of the weights as A and 8 entries as the columns of B, as in expert_gemm_streaming.cu. A
-// warp multiplies 32 rows, two groups of 16. A lane loads 16 bytes of codes of row lane / 4 of each piece of 8 rows, a
-// chunk of a block (quantized_matrix.h), straight to registers, one block ahead, and makes of them the A elements of
-// kSections sections of 64 columns, 16 columns a lane and section. The sum over k is in any order, so pairs 2j and
+// warp multiplies 32 rows, two groups of 16. A lane copies 16 bytes of codes of row lane / 4 of each piece of 8 rows, a
+// chunk of a block (quantized_matrix.h), by cp.async into slots that it alone reads, and makes of them the A elements
+// of kSections sections of 64 columns, 16 columns a lane and section. The sum over k is in any order, so pairs 2j and
 // 2j + 1 of a lane's 16 columns are its elements of product j of the section, for A and for B alike:
 //
 //   columns 64 s + 16 t + 4j + {0, 1}: a[0], b[0] of product j     + {2, 3}: a[2], b[1]     (t = lane % 4)
 //
-// The sum of a section, all of one scale group, is scaled into the sum of the row in float32. Scales are decoded into
-// shared memory some blocks at a time (quantized_scale_panel.cuh), x goes through a ring there, filled by cp.async.
-// kRowWarps warps of a block take rows of their own, and as many times kColumnWarps a range of columns each; the sums
-// of those meet in shared memory. Blocks stay for many items (expert, rows of the weights, entries of a dense product),
-// since NF4's table takes time to fill.
+// The sum of a section, all of one scale group, is scaled into the sum of the row in float32. kRowWarps warps of a
+// block take rows of their own, and as many times kColumnWarps a range of columns each; the sums of those meet in
+// shared memory. Blocks stay for many items (rows of a matrix by entries), and copies of codes go on from one to the
+// next.
+//
+// In four bits the limit is as much the number of instructions as memory: at the full rate of an H200 a warp has some
+// 450 issue slots of its scheduler for a block of 32 rows by 128 columns, and it is 180 that turn the codes into
+// numbers. Hence straight code for each number of tiles, and pointers that are moved instead of computed.
 #include <algorithm>
 
 #include "kernels/cuda/dependency.cuh"
@@ -34,17 +37,15 @@ template <typename T, typename Shape>
 class StreamingWarp {
  public:
   using Weights = Dequantizer<T, Shape::kFormat>;
+  using Scales = RowScales<Weights, Shape::kFormat, Shape::kSections>;
 
   __device__ StreamingWarp(const Params& p, const ColumnRange& columns, unsigned char* shared)
       : p_(p), columns_(columns), codes_(p, columns, shared), dequantize_(shared + SharedLayout<T, Shape>::kTable) {}
 
-  using Scales = RowScales<Weights, Shape::kFormat, Shape::kSections>;
-
   // Asks for the first scales of an item.
   __device__ __forceinline__ Scales ScalesOf(const Items<Shape>& items, const float* dynamic_map) const {
-    return Scales(MatrixAt(p_.weights, items.place()),
-                  RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4), p_.scale_shift, dynamic_map,
-                  min(columns_.begin, columns_.end - 1));
+    return Scales(MatrixAt(p_.weights, items.place()), RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4),
+                  p_.scale_shift, dynamic_map, min(columns_.begin, columns_.end - 1));
   }
 
   // The sums of an item of kTiles tiles go to `shared` (StoreSums), which may hold x until then.

@@ -41,7 +41,9 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
   __device__ __forceinline__ float Scale(uint32_t loaded, int32_t /*group*/) const {
     return ToFloat(Float16{static_cast<uint16_t>(loaded)});
   }
-  __device__ __forceinline__ uint32_t Zero(uint32_t loaded) const { return Weights::Zero(static_cast<int>(loaded >> 16)); }
+  __device__ __forceinline__ uint32_t Zero(uint32_t loaded) const {
+    return Weights::Zero(static_cast<int>(loaded >> 16));
+  }
 
  private:
   const uint16_t* next_scale_;

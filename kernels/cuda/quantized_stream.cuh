@@ -16,9 +16,9 @@ inline constexpr int kMapSize = 256;
 inline constexpr int kWarpRows = 32;
 
 struct Params : QuantizedGemmParams {
-  int32_t num_items;      // of a matrix and its entries
-  int32_t num_matrices;   // experts that may have entries, or where offsets is null parts of the entries
-  int32_t dense_columns;  // of a part of the entries
+  int32_t num_items;       // of a matrix and its entries
+  int32_t num_matrices;    // experts that may have entries, or where offsets is null parts of the entries
+  int32_t dense_columns;   // of a part of the entries
   bool lists_are_settled;  // there are none, or none was written by the kernel ahead
 };
 
@@ -169,9 +169,7 @@ class CodeRing {
   // Waits for the next block, and for all other copies of this thread if there are two stages.
   __device__ __forceinline__ void Wait() const { CpAsyncWait<Shape::kStages - 2>(); }
   // Starts the copy of the block that takes the place of the one before.
-  __device__ __forceinline__ void CopyNext(const Params& p) {
-    Copy(p, stage_ == 0 ? Shape::kStages - 1 : stage_ - 1);
-  }
+  __device__ __forceinline__ void CopyNext(const Params& p) { Copy(p, stage_ == 0 ? Shape::kStages - 1 : stage_ - 1); }
   // This lane's words of section `s` of piece `piece`; after Wait and before Release.
   __device__ __forceinline__ void Read(int piece, int s, uint32_t (&words)[4 / Shape::kSections]) const {
     const unsigned char* slot = slots_ + stage_ * Shape::kStageBytes + piece * kWarpSize * kChunkBytes;
@@ -219,9 +217,9 @@ class CodeRing {
   const ColumnRange columns_;
   int32_t block_;  // of the next copy, of items_
   Items<Shape> items_;
-  unsigned char* slots_;         // this lane's
+  unsigned char* slots_;                 // this lane's
   const uint8_t* next_[Shape::kPieces];  // that this lane copies of each piece
-  int stage_ = 0;                // of the next block to read
+  int stage_ = 0;                        // of the next block to read
   bool is_empty_;
 };
 
@@ -239,7 +237,8 @@ __device__ __forceinline__ void WriteSums(int num_entries, const float (&sums)[2
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int column = tile * 8 + 2 * t + i % 2;
-        if (column < num_entries) of_warp[column * Shape::kSumStride + group * 16 + i / 2 * 8 + g] = sums[group][tile][i];
+        if (column < num_entries)
+          of_warp[column * Shape::kSumStride + group * 16 + i / 2 * 8 + g] = sums[group][tile][i];
       }
     }
   }
