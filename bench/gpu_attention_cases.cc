@@ -146,28 +146,29 @@ KernelCase AttentionCase(const BenchModel& model, const StepShape& step) {
             const int64_t sets = is_decode ? device.Sets(kv_bytes) : 1;
             const StepIndex index = MakeIndex(step, model.page_size, sets, device.inputs);
             const int64_t pool = index.pages * model.num_kv_heads * model.page_size * model.head_dim;
-            const cuda::PagedAttentionArgs args = {.dtype = device.dtype,
-                                                   .num_tokens = tokens,
-                                                   .num_sequences = step.sequences,
-                                                   .num_heads = model.num_heads,
-                                                   .num_kv_heads = model.num_kv_heads,
-                                                   .head_dim = model.head_dim,
-                                                   .scale = 1.0f / std::sqrt(static_cast<float>(model.head_dim)),
-                                                   .q = device.inputs.RandomHalves(device.dtype, q_size),
-                                                   .positions = index.positions,
-                                                   .token_sequence = index.token_sequence,
-                                                   .sequence_begin = index.sequence_begin,
-                                                   .page_table_width = index.width,
-                                                   .page_size = model.page_size,
-                                                   .k_pages = device.inputs.RandomHalves(device.dtype, pool),
-                                                   .v_pages = device.inputs.RandomHalves(device.dtype, pool),
-                                                   .max_context = step.context,
-                                                   .max_query_tokens = step.tokens,
-                                                   .min_query_tokens = step.tokens,
-                                                   .num_multiprocessors = device.num_multiprocessors,
-                                                   .scratch = device.inputs.Bytes(cuda::PagedAttentionScratchBytes(
-                                                       step.sequences, model.num_heads, model.head_dim)),
-                                                   .out = device.inputs.Uninitialized<uint16_t>(q_size)};
+            const cuda::PagedAttentionArgs args = {
+                .dtype = device.dtype,
+                .num_tokens = tokens,
+                .num_sequences = step.sequences,
+                .num_heads = model.num_heads,
+                .num_kv_heads = model.num_kv_heads,
+                .head_dim = model.head_dim,
+                .scale = 1.0f / std::sqrt(static_cast<float>(model.head_dim)),
+                .q = device.inputs.RandomHalves(device.dtype, q_size),
+                .positions = index.positions,
+                .token_sequence = index.token_sequence,
+                .sequence_begin = index.sequence_begin,
+                .page_table_width = index.width,
+                .page_size = model.page_size,
+                .k_pages = device.inputs.RandomHalves(device.dtype, pool),
+                .v_pages = device.inputs.RandomHalves(device.dtype, pool),
+                .max_context = step.context,
+                .max_query_tokens = step.tokens,
+                .min_query_tokens = step.tokens,
+                .num_multiprocessors = device.num_multiprocessors,
+                .scratch = device.inputs.Bytes(
+                    cuda::PagedAttentionScratchBytes(step.sequences, model.num_heads, model.head_dim), 0),
+                .out = device.inputs.Uninitialized<uint16_t>(q_size)};
             // The token at position p of a sequence sees p + 1 keys.
             const double first = static_cast<double>(step.context - step.tokens);
             const double count = static_cast<double>(step.tokens);
@@ -194,10 +195,11 @@ KernelCase AttentionCase(const BenchModel& model, const StepShape& step) {
 
 std::vector<KernelCase> AttentionCases(const BenchModel& model) {
   std::vector<KernelCase> cases;
-  for (const int64_t tokens : Bounded({1, 64}, model.max_sequences)) cases.push_back(RopeCase(model, tokens, true));
+  for (const int64_t tokens : Bounded({1, 8, 64}, model.max_sequences)) cases.push_back(RopeCase(model, tokens, true));
   cases.push_back(RopeCase(model, std::min<int64_t>(4096, model.max_tokens), false));
+  // Contexts of one part, of parts that the last block adds up, and long ones.
   for (const int64_t batch : Bounded({1, 16, 64, 256}, model.max_sequences)) {
-    for (const int64_t context : Bounded({1024, 4096, 32768}, model.max_context)) {
+    for (const int64_t context : Bounded({128, 256, 1024, 4096, 32768}, model.max_context)) {
       cases.push_back(AttentionCase(model, {batch, 1, context}));
     }
   }

@@ -265,6 +265,8 @@ section_model() {
     report_bench "$name" $status
     run_bench "decode without CUDA graphs, $layers of 32 layers, GPU $gpus" \
       "$bin/decode_bench" "${model[@]}" "${flags[@]}" --batches 1,64 --no-cuda-graphs
+    run_bench "decode without programmatic launches, int4, GPU $gpus" "$bin/decode_bench" "${quantised[@]}" --gpus "$gpus" \
+      --quantize int4 "${flags[@]}" --batches 1,64 --no-programmatic-launches
     run_bench "prefill, $layers of 32 layers, GPU $gpus" \
       "$bin/prefill_bench" "${model[@]}" --lengths 512,4096,16384 --max-batch-tokens 4096
     for format in nf4 int4 int8; do

@@ -141,7 +141,8 @@ KernelCase SumExpertsCase(const BenchModel& model, int64_t rows) {
 
 std::vector<KernelCase> ExpertCases(const BenchModel& model) {
   std::vector<KernelCase> cases;
-  for (const int64_t rows : Bounded({1, 64, 4096}, model.max_tokens)) {
+  // The form of few pairs, then one block of many, then (beyond 8,192 pairs) several.
+  for (const int64_t rows : Bounded({1, 64, 1024, 4096, 8192}, model.max_tokens)) {
     cases.push_back(PermuteCase(model, rows));
     cases.push_back(SumExpertsCase(model, rows));
   }

@@ -19,6 +19,7 @@
 #include "bench/gpu_limits.h"
 #include "bench/gpu_timing.h"
 #include "kernels/cuda/launch_failure.h"
+#include "kernels/cuda/programmatic_launches.h"
 #include "kernels/cuda/status.h"
 
 namespace switchyard {
@@ -208,7 +209,11 @@ int main(int argc, char** argv) try {
       ->capture_default_str();
   app.add_option("--device", options.device, "Index of the GPU")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_flag("--tiny", options.tiny, "Every case at small sizes, without limits: checks the bench itself");
+  bool no_programmatic_launches = false;
+  app.add_flag("--no-programmatic-launches", no_programmatic_launches,
+               "No kernel starts before the one ahead of it has ended: a launch takes its start as well");
   CLI11_PARSE(app, argc, argv);
+  switchyard::cuda::SetProgrammaticLaunches(!no_programmatic_launches);
   return switchyard::Main(options);
 } catch (const std::exception& error) {
   std::fprintf(stderr, "gpu_kernel_bench: %s\n", error.what());

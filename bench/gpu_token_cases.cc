@@ -217,7 +217,10 @@ std::vector<KernelCase> TokenCases(const BenchModel& model) {
   const std::vector<int64_t> sizes = Bounded({1, 64, 4096}, model.max_tokens);
   for (const int64_t tokens : sizes) cases.push_back(RmsNormCase(model, tokens));
   for (const int64_t tokens : sizes) cases.push_back(AddRmsNormCase(model, tokens));
-  for (const int64_t tokens : sizes) cases.push_back(RouterCase(model, tokens));
+  // One, two and four tokens of a block where they are few; the general form.
+  for (const int64_t tokens : Bounded({1, 8, 64, 256, 512, 4096}, model.max_tokens)) {
+    cases.push_back(RouterCase(model, tokens));
+  }
   for (const int64_t tokens : {sizes.front(), sizes.back()}) cases.push_back(EmbedCase(model, tokens));
   cases.push_back(GatherCase(model, sizes.back()));
   cases.push_back(SumRowsCase(model, sizes.back()));

@@ -19,6 +19,7 @@
 #include "bench/limits.h"
 #include "engine/engine_plan.h"
 #include "engine/startup.h"
+#include "kernels/cuda/programmatic_launches.h"
 #include "tests/support/synthetic_checkpoint.h"
 
 namespace switchyard {
@@ -106,7 +107,7 @@ ModelBenchOptions ParseModelBenchOptions(int argc, char** argv) {
   setenv("NCCL_MULTI_RANK_GPU_ENABLE", "1", /*overwrite=*/0);
   setenv("CUDA_MODULE_LOADING", "EAGER", /*overwrite=*/0);
   ModelBenchOptions options;
-  bool no_cuda_graphs = false;
+  bool no_cuda_graphs = false, no_programmatic_launches = false;
   CLI::App app("Measures the engine beside the limits of this machine, measured in the same run.");
   app.add_option("--model,--config", options.model,
                  "model directory, or with --load-format dummy a config.json; default: a random model of 1.15 billion "
@@ -122,6 +123,8 @@ ModelBenchOptions ParseModelBenchOptions(int argc, char** argv) {
       ->delimiter(',')
       ->capture_default_str();
   app.add_flag("--no-cuda-graphs", no_cuda_graphs, "cuda: decode eagerly");
+  app.add_flag("--no-programmatic-launches", no_programmatic_launches,
+               "cuda: no kernel starts before the one ahead of it has ended");
   std::string experts = "none", attention_format, embeddings = "none";
   app.add_option("--quantize", experts, "experts: none, nf4, int4, int8, ...; see switchyard serve --help");
   app.add_option("--quantize-attention", attention_format, "default: as --quantize");
@@ -156,6 +159,7 @@ ModelBenchOptions ParseModelBenchOptions(int argc, char** argv) {
     std::exit(app.exit(error));
   }
   options.cuda_graphs = !no_cuda_graphs;
+  cuda::SetProgrammaticLaunches(!no_programmatic_launches);
   return options;
 }
 

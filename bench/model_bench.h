@@ -38,7 +38,8 @@ struct ModelBenchOptions {
   std::vector<int> RanksToMeasure() const;
 };
 
-// Command line, see --help; prints what is wrong and ends the process otherwise.
+// Command line, see --help; prints what is wrong and ends the process otherwise. --no-programmatic-launches is of the
+// whole process and takes effect at once.
 ModelBenchOptions ParseModelBenchOptions(int argc, char** argv);
 
 // The model to measure, made if need be: a directory or a config.json.

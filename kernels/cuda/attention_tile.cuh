@@ -45,12 +45,21 @@ struct PagedRows {
   int num_kv_heads;
   int kv_head;
 
-  // Row of head_dim elements for a position; negative where there is no page or the position is not below `end`.
+  __device__ __forceinline__ int PageOf(int position) const {
+    // Few sizes are no power of 2, and a division is on the way to the first key.
+    const auto size = static_cast<unsigned>(page_size);
+    if ((size & (size - 1)) == 0) return position >> (__ffs(page_size) - 1);
+    return static_cast<int>(static_cast<unsigned>(position) / size);
+  }
+  // Row of head_dim elements at `offset` in `page` of the pool.
+  __device__ __forceinline__ int RowIn(int page, int offset) const {
+    return (page * num_kv_heads + kv_head) * page_size + offset;
+  }
+  // The same for a position; negative where the position is not below `end`.
   __device__ __forceinline__ int At(int position, int end) const {
     if (position >= end) return -1;
-    const auto page = static_cast<unsigned>(position) / static_cast<unsigned>(page_size);
-    const int offset = position - static_cast<int>(page) * page_size;
-    return (pages[page] * num_kv_heads + kv_head) * page_size + offset;
+    const int page_idx = PageOf(position);
+    return RowIn(pages[page_idx], position - page_idx * page_size);
   }
 };
 
@@ -61,16 +70,19 @@ template <int kRows, int kDim, typename T>
 __device__ __forceinline__ void CopyRowsAsync(const T* source, int lane_row, int head_dim, T* tile) {
   constexpr int kRowChunkElements = 16 / sizeof(T);
   constexpr int kChunks = kDim / kRowChunkElements;
+  constexpr int kRowsAtOnce = kWarpSize / kChunks;
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int chunk = lane % kChunks;  // of every row
+  const bool has_chunk = chunk * kRowChunkElements < head_dim;
+  const auto row_bytes = static_cast<uint32_t>(head_dim * static_cast<int>(sizeof(T)));
+  const auto* lane_source = reinterpret_cast<const unsigned char*>(source) + chunk * 16;
 #pragma unroll 4  // more would cost the registers that hold sums
-  for (int i = 0; i < kRows * kChunks / kWarpSize; ++i) {
-    const int row = (i * kWarpSize + lane) / kChunks;
-    const int chunk = (i * kWarpSize + lane) % kChunks;
+  for (int i = 0; i < kRows / kRowsAtOnce; ++i) {
+    const int row = i * kRowsAtOnce + lane / kChunks;
     const int source_row = __shfl_sync(kFullWarp, lane_row, row);
-    const bool valid = source_row >= 0 && chunk * kRowChunkElements < head_dim;
-    const int64_t offset = valid ? static_cast<int64_t>(source_row) * head_dim + chunk * kRowChunkElements : 0;
+    const uint64_t offset = uint64_t{static_cast<uint32_t>(max(source_row, 0))} * row_bytes;
     const int place = sizeof(T) == 1 ? ByteTileOffset<kDim>(row, chunk) : TileOffset<kDim>(row, chunk);
-    CpAsync16(tile + place, source + offset, valid);
+    CpAsync16(tile + place, lane_source + offset, has_chunk && source_row >= 0);
   }
 }
 

@@ -10,8 +10,8 @@
 // Integers by magic numbers: a number's low mantissa bits are replaced by the code, 0x4300 | code = 128 + code in
 // bfloat16 (codes below 128) and 0x6400 | code = 1024 + code in float16, and an addition takes the rest away.
 // NF4 by a table of the 256 pairs in shared memory, kCopies times, of which a lane reads copy lane % kCopies: with 32
-// no two lanes of a warp share a bank. Per 8 weights: 7 logical instructions and 4 additions, or 4 loads from shared
-// memory, where lookup in registers (prmt) would take 18.
+// no two lanes of a warp share a bank. Per 8 weights: 7 logical instructions and 4 additions, or 8 for addresses and 4
+// loads from shared memory, where lookup in registers (prmt) would take 18.
 #pragma once
 
 #include <bit>
@@ -73,7 +73,7 @@ class Dequantizer<T, WeightFormat::kInt4, kCopies> {
     constexpr uint32_t kOne = kIsBFloat16 ? 0x3F803F80u : 0x3C003C00u;
 #pragma unroll
     for (int i = 0; i < kWordPairs; ++i) {
-      pairs[i] = Fma2<T>((word >> (4 * i) & 0x000F000Fu) | kMagic, kOne, zero);
+      pairs[i] = Fma2<T>(AndOr(word >> (4 * i), 0x000F000Fu, kMagic), kOne, zero);
     }
   }
 
@@ -134,24 +134,18 @@ class Dequantizer<T, WeightFormat::kNf4, kCopies> {
     }
   }
   explicit __device__ Dequantizer(const void* shared)
-      : table_(static_cast<const unsigned char*>(shared)), copy_(threadIdx.x % kCopies * sizeof(uint32_t)) {}
+      : table_(static_cast<const uint32_t*>(shared) + threadIdx.x % kCopies) {}
 
   static __device__ __forceinline__ uint32_t Zero(int /*zero*/) { return 0; }
   __device__ __forceinline__ void operator()(uint32_t word, uint32_t /*zero*/, uint32_t (&pairs)[kWordPairs]) const {
-    // From a byte of the word to the bytes of its entry's copies with one shift and one logical instruction.
-    constexpr int kEntryShift = std::bit_width(kCopies * sizeof(uint32_t)) - 1;
-    constexpr uint32_t kMask = 0xFFu << kEntryShift;
 #pragma unroll
-    for (int i = 0; i < kWordPairs; ++i) {
-      const int shift = 8 * i - kEntryShift;
-      const uint32_t entry = (shift < 0 ? word << -shift : word >> shift) & kMask;
-      pairs[i] = *reinterpret_cast<const uint32_t*>(table_ + (entry | copy_));
+    for (uint32_t i = 0; i < kWordPairs; ++i) {
+      pairs[i] = table_.Load(PermuteBytes(word, 0, 0x4440 + i) * (kCopies * sizeof(uint32_t)));
     }
   }
 
  private:
-  const unsigned char* table_;
-  uint32_t copy_;
+  SharedWords table_;  // this lane's copy
 };
 
 }  // namespace switchyard::cuda

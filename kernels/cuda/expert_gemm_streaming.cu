@@ -197,6 +197,7 @@ __device__ void StoreSums(const ExpertGemmParams<T>& p, int32_t first_feature, i
 // Grid: [blocks of features, active experts].
 template <typename T, typename Shape>
 __global__ void __launch_bounds__(kWarps* kWarpSize, 4) StreamingKernel(ExpertGemmParams<T> p) {
+  WaitForPrevious();
   const int32_t expert = p.active_experts[blockIdx.y];
   if (expert < 0) return;
   const int32_t place = PlaceOf(p.expert_place, expert);
@@ -207,6 +208,7 @@ __global__ void __launch_bounds__(kWarps* kWarpSize, 4) StreamingKernel(ExpertGe
     const int num_columns = min(end - first, Shape::kColumns);
     float sums[Shape::kRows / 16][Shape::kColumns / 8][4] = {};
     StreamingWarp<T, Shape>(p, place, first_feature, first, num_columns).Multiply(sums);
+    if (first + Shape::kColumns >= end) LetNextStart();
     StoreSums<T, Shape>(p, first_feature, first, num_columns, sums);
   }
 }

@@ -263,12 +263,14 @@ __device__ __forceinline__ void StoreTile(const ExpertGemmParams<T>& p, const Ti
 // Grid: [max_tiles * tiles of the weights' rows].
 template <typename T, typename Shape>
 __global__ void __launch_bounds__(kThreads, 1) TiledKernel(ExpertGemmParams<T> p) {
+  WaitForPrevious();
   Tile tile;
   if (!FindTile<T, Shape>(p, &tile)) return;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   Sums<Shape::kWarpRows> sums = {};
   // Warps 0 to 3, one per quarter of the multiprocessor, take the first half of the entries; often there is no second.
   MultiplyTile<T, Shape>(p, tile, warp / 4 * kWarpEntries < tile.num_entries, sums);
+  LetNextStart();
   StoreTile<T, Shape>(p, tile, sums);
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/expert_permutation.h"
+#include "kernels/cuda/expert_permutation_few.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -76,6 +77,8 @@ __device__ void CountSlices(const Params& p, int32_t* counts, int32_t (&expert)[
 }
 
 __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1) CountChunksKernel(Params p) {
+  WaitForPrevious();
+  LetNextStart();
   int32_t* counts = DynamicShared<int32_t>();
   int32_t expert[kPairsPerLane];
   int32_t rank[kPairsPerLane];
@@ -119,6 +122,8 @@ __device__ int32_t ExpertOfTile(const int32_t* tile_begin, int32_t num_experts, 
 
 // At least as many threads as experts: thread e does the sums of expert e.
 __global__ void __launch_bounds__(kMaxWarps* kWarpSize, 1) PlacePairsKernel(Params p) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ int32_t warp_sums[kMaxWarps];
   __shared__ int32_t tile_begin[kMaxLocalExperts + 1];
   int32_t* counts = DynamicShared<int32_t>();
@@ -200,6 +205,7 @@ void PermuteExperts(const PermuteExpertsArgs& args, Stream stream) {
   CHECK(out.num_pairs > 0 && out.num_pairs <= INT32_MAX - kChunkPairs);
   CHECK(out.num_experts >= 0 && out.num_experts <= kMaxLocalExperts);
   CHECK(args.top_k > 0);
+  if (IsPermutationOfFew(out)) return PermuteFewExperts(args, stream);
   const int64_t num_chunks = out.num_chunks();
   const Params params = {.num_pairs = static_cast<int32_t>(out.num_pairs),
                          .top_k = static_cast<int32_t>(args.top_k),

@@ -1,3 +1,4 @@
+#include "kernels/cuda/dependency.cuh"
 #include "kernels/cuda/expert_sum.h"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/vector.cuh"
@@ -7,24 +8,36 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// One thread per eight elements of out. Grid: [rows * hidden / 8 / kThreads].
+constexpr int kAhead = 4;  // experts whose rows a thread has under way together
+
+// One thread per eight elements of out. Grid: (rows, hidden / 8 / kThreads). Four blocks on a multiprocessor leave the
+// compiler the registers to ask for kAhead rows at once.
 template <typename T>
-__global__ void __launch_bounds__(kThreads)
-    SumExpertsKernel(int32_t num_rows, int32_t top_k, int32_t hidden, const int32_t* __restrict__ place,
-                     const T* __restrict__ y, T* __restrict__ out) {
-  const int32_t pieces = hidden / kVectorElements;
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  const int64_t row = i / pieces;
-  if (row >= num_rows) return;
-  const int32_t column = static_cast<int32_t>(i - row * pieces) * kVectorElements;
+__global__ void __launch_bounds__(kThreads, 4)
+    SumExpertsKernel(int32_t top_k, int32_t hidden, const int32_t* place, const T* y, T* out) {
+  WaitForPrevious();
+  LetNextStart();
+  const int64_t row = blockIdx.x;
+  const auto column = static_cast<int32_t>(blockIdx.y * kThreads + threadIdx.x) * kVectorElements;
+  if (column >= hidden) return;
   float sums[kVectorElements] = {};
-  for (int32_t k = 0; k < top_k; ++k) {
-    const int32_t entry = place[row * top_k + k];
-    if (entry < 0) continue;
-    float values[kVectorElements];
-    Load8(y + int64_t{entry} * hidden + column, values);
+  for (int32_t first = 0; first < top_k; first += kAhead) {
+    int32_t entries[kAhead];
 #pragma unroll
-    for (int j = 0; j < kVectorElements; ++j) sums[j] += values[j];
+    for (int i = 0; i < kAhead; ++i) entries[i] = first + i < top_k ? place[row * top_k + first + i] : -1;
+    uint4 packed[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      packed[i] = make_uint4(0, 0, 0, 0);
+      if (entries[i] >= 0) packed[i] = *reinterpret_cast<const uint4*>(y + int64_t{entries[i]} * hidden + column);
+    }
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      float values[kVectorElements];
+      Unpack8<T>(packed[i], values);
+#pragma unroll
+      for (int j = 0; j < kVectorElements; ++j) sums[j] += values[j];
+    }
   }
   Store8(out + row * hidden + column, sums);
 }
@@ -32,15 +45,15 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void SumExperts(const SumExpertsArgs& args, Stream stream) {
-  const int64_t num_threads = args.num_rows * (args.hidden_size / kVectorElements);
+  const int64_t threads_of_row = args.hidden_size / kVectorElements;
   DispatchHalf(args.dtype, [&](auto half) {
     using T = decltype(half);
     Launch(SumExpertsKernel<T>,
-           LaunchShape{.grid = dim3(static_cast<unsigned>((num_threads + kThreads - 1) / kThreads)),
+           LaunchShape{.grid = dim3(static_cast<unsigned>(args.num_rows),
+                                    static_cast<unsigned>((threads_of_row + kThreads - 1) / kThreads)),
                        .block = dim3(kThreads)},
-           stream, static_cast<int32_t>(args.num_rows), static_cast<int32_t>(args.top_k),
-           static_cast<int32_t>(args.hidden_size), args.place, static_cast<const T*>(args.y),
-           static_cast<T*>(args.out));
+           stream, static_cast<int32_t>(args.top_k), static_cast<int32_t>(args.hidden_size), args.place,
+           static_cast<const T*>(args.y), static_cast<T*>(args.out));
   });
 }
 

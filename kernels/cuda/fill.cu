@@ -31,6 +31,7 @@ __device__ __forceinline__ float2 NormalPair(uint32_t radius_bits, uint32_t angl
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     FillRandomKernel(T* __restrict__ data, int64_t count, uint64_t seed, float deviation) {
+  WaitForPrevious();
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kVectorElements;
   if (first >= count) return;
   float values[kVectorElements];

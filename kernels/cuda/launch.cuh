@@ -1,6 +1,9 @@
 // Launching kernels: the only place that knows how, on a GPU and in the emulation of tests/emulation.
 //
-//   __global__ void Scale(float* x, int n) { … }
+//   __global__ void Scale(float* x, int n) {
+//     WaitForPrevious();  // dependency.cuh
+//     …
+//   }
 //   Launch(Scale, LaunchShape{.grid = dim3(blocks), .block = dim3(256)}, stream, x, n);
 #pragma once
 
@@ -9,7 +12,9 @@
 #include <utility>
 
 #include "kernels/check.h"
+#include "kernels/cuda/dependency.cuh"
 #include "kernels/cuda/launch_failure.h"
+#include "kernels/cuda/programmatic_launches.h"
 #include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/stream.h"
 #include "kernels/tensor.h"
@@ -32,7 +37,27 @@ struct LaunchShape {
 #endif
 };
 
-// Queues `kernel(args...)`. A failure is noted (launch_failure.h) until Backend::Synchronize() reads it.
+#ifdef __CUDACC__
+// Whether `kernel` waits for the one ahead of it on the current device. The code that runs there decides, not the
+// device: what was compiled for an older one, and translated when it was loaded, has no waits. All kernels are compiled
+// for the same architectures, so the first one answers for the others.
+inline bool WaitsByItself(const void* kernel) {
+  static thread_local int known_device = -1;
+  static thread_local bool waits = false;
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return false;
+  if (device != known_device) {
+    cudaFuncAttributes attributes = {};
+    if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) return false;  // its launch says why
+    waits = attributes.ptxVersion >= 90;                                          // of the virtual architecture
+    known_device = device;
+  }
+  return waits;
+}
+#endif
+
+// Queues `kernel(args...)`, which may start before the one ahead of it has ended and waits for it (dependency.cuh). A
+// failure is noted (launch_failure.h) until Backend::Synchronize() reads it.
 template <typename... Params, typename... Args>
 void Launch(void (*kernel)(Params...), const LaunchShape& shape, Stream stream, Args&&... args) {
   CHECK(shape.grid.x > 0 && shape.grid.y > 0 && shape.grid.z > 0);
@@ -50,6 +75,11 @@ void Launch(void (*kernel)(Params...), const LaunchShape& shape, Stream stream, 
   config.blockDim = shape.block;
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
+  cudaLaunchAttribute starts_early = {};
+  starts_early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  starts_early.val.programmaticStreamSerializationAllowed = 1;
+  config.attrs = &starts_early;
+  config.numAttrs = ProgrammaticLaunches() && WaitsByItself(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
   NoteLaunch(cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...));
 #else
   NoteLaunch(emulation::LaunchKernel(

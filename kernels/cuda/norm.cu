@@ -1,5 +1,5 @@
 // One block per token. A thread keeps its part of the row in registers between the sum and the product, so that a row
-// crosses the memory bus once; the weights are asked for before the sum is waited for.
+// crosses the memory bus once; the weights are asked for before the kernel ahead has ended.
 #include <algorithm>
 
 #include "kernels/check.h"
@@ -19,7 +19,7 @@ constexpr int kMaxVectors = 4;  // that a thread can keep
 template <typename T, int kVectors, bool kHasDelta>
 __global__ void __launch_bounds__(kMaxThreads)
     NormKernel(const T* __restrict__ delta, float* __restrict__ residual, const float* __restrict__ weight,
-               int hidden_size, float eps, T* __restrict__ out) {
+               int hidden_size, float inverse_size, float eps, T* __restrict__ out) {
   __shared__ float scratch[kWarpSize];
   const int64_t row = static_cast<int64_t>(blockIdx.x) * hidden_size;
   const int first = static_cast<int>(threadIdx.x) * kVectorElements;
@@ -27,6 +27,10 @@ __global__ void __launch_bounds__(kMaxThreads)
 
   float values[kVectors][kVectorElements];
   float weights[kVectors][kVectorElements];
+  // More than that does not fit in a thread's registers.
+  if (kVectors == 1 && first < hidden_size) Load8(weight + first, weights[0]);
+  WaitForPrevious();
+  LetNextStart();
   float squares = 0;
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
@@ -40,13 +44,10 @@ __global__ void __launch_bounds__(kMaxThreads)
       for (int i = 0; i < kVectorElements; ++i) values[v][i] += added[i];
       Store8(residual + row + column, values[v]);
     }
-    // More than that does not fit in a thread's registers.
-    if constexpr (kVectors == 1) Load8(weight + column, weights[v]);
 #pragma unroll
     for (int i = 0; i < kVectorElements; ++i) squares = fmaf(values[v][i], values[v][i], squares);
   }
-  const float mean = BlockSum(squares, scratch) / static_cast<float>(hidden_size);
-  const float inverse_rms = 1.0f / sqrtf(mean + eps);
+  const float inverse_rms = rsqrtf(BlockSum(squares, scratch) * inverse_size + eps);
 #pragma unroll
   for (int v = 0; v < kVectors; ++v) {
     const int column = first + v * stride;
@@ -70,7 +71,8 @@ void LaunchNorm(const RmsNormArgs& args, const T* delta, float* residual, T* out
   Launch(
       kernel,
       LaunchShape{.grid = dim3(static_cast<unsigned>(args.num_tokens)), .block = dim3(static_cast<unsigned>(threads))},
-      stream, delta, residual, args.weight, static_cast<int>(args.hidden_size), args.eps, out);
+      stream, delta, residual, args.weight, static_cast<int>(args.hidden_size),
+      1.0f / static_cast<float>(args.hidden_size), args.eps, out);
 }
 
 void CheckArgs(const RmsNormArgs& args, const void* rows, const void* out) {

@@ -20,7 +20,8 @@ struct RmsNormArgs {
   int64_t num_tokens = 0;
   int64_t hidden_size = 0;
   float eps = 0;
-  const float* weight = nullptr;  // [hidden]
+  // [hidden]. Read before the kernel ahead in the stream has ended, which must not write it (dependency.cuh).
+  const float* weight = nullptr;
 };
 
 // x [tokens, hidden] -> out [tokens, hidden].

@@ -54,11 +54,12 @@ struct PagedAttentionArgs {
   int64_t min_query_tokens = 0;
 
   int num_multiprocessors = 1;  // a hint for the number of splits
-  void* scratch = nullptr;      // PagedAttentionScratchBytes
-  void* out = nullptr;          // [tokens, heads, head_dim], every row written
+  // PagedAttentionScratchBytes, zero before the first call; every call leaves it fit for the next.
+  void* scratch = nullptr;
+  void* out = nullptr;  // [tokens, heads, head_dim], every row written
 };
 
-// For any step of up to `max_sequences` sequences with this head geometry. It needs no initial value.
+// For any step of up to `max_sequences` sequences with this head geometry.
 size_t PagedAttentionScratchBytes(int64_t max_sequences, int64_t num_heads, int64_t head_dim);
 
 void PagedAttention(const PagedAttentionArgs& args, Stream stream);

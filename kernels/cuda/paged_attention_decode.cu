@@ -1,4 +1,5 @@
-// Paged attention for sequences with one token in the step: the keys are split among blocks, a second kernel combines.
+// Paged attention for sequences with one token in the step: the keys are split among blocks, whose results
+// paged_attention_combine.cuh brings together.
 //
 //   part i:   m_i = max of scale * q.k,  l_i = sum of exp(scale * q.k - m_i),  a_i = sum of exp(scale * q.k - m_i) v
 //   combined: m = max m_i,  out = sum of exp(m_i - m) a_i / sum of exp(m_i - m) l_i
@@ -15,7 +16,9 @@
 #include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/kv_elements.cuh"
+#include "kernels/cuda/last_block.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/paged_attention_combine.cuh"
 #include "kernels/cuda/paged_attention_forms.h"
 
 namespace switchyard::cuda {
@@ -39,30 +42,8 @@ struct DecodeShape {
   static_assert(kWarps * kDecodeHeads * kSumStride * sizeof(float) <= kStagesBytes);
 };
 
-// The keys [begin, end) that a query at `position` sees, in parts of `part_keys`, a multiple of `granule`.
-struct VisibleKeys {
-  int begin;
-  int end;
-  int part_keys;
-
-  __device__ VisibleKeys(int position, int64_t window, int num_splits, int granule) {
-    begin = window > 0 && window <= position ? position - static_cast<int>(window) + 1 : 0;
-    end = position + 1;
-    const int keys = (end - begin + num_splits - 1) / num_splits;
-    part_keys = (keys + granule - 1) / granule * granule;
-  }
-  __device__ int num_parts() const { return (end - begin + part_keys - 1) / part_keys; }
-};
-
-// The row of partial results of one part: a_i [head_dim] in `sums`, {m_i * log2(e), l_i} in `stats`.
-struct Partials {
-  float* sums;
-  float2* stats;
-
-  __device__ Partials(const PagedAttentionArgs& args, int num_splits)
-      : sums(static_cast<float*>(args.scratch)),
-        stats(reinterpret_cast<float2*>(sums + args.num_sequences * args.num_heads * num_splits * args.head_dim)) {}
-};
+// How many heads of a group the block serves whose first one is number `first`.
+__device__ int HeadsOfBlock(int group, int first) { return min(group - first, static_cast<int>(kDecodeHeads)); }
 
 // The token of a sequence with exactly one in the step, else -1.
 __device__ int OnlyToken(const PagedAttentionArgs& args, int sequence) {
@@ -70,10 +51,22 @@ __device__ int OnlyToken(const PagedAttentionArgs& args, int sequence) {
   return args.sequence_begin[sequence + 1] - token == 1 ? token : -1;
 }
 
+// What the host works out, so that blocks do not divide.
+struct DecodeGrid {
+  int group;            // heads of one kv head
+  int head_blocks;      // of a group
+  int num_zeroed_rows;  // padding rows, at most
+  int num_splits;
+};
+
+constexpr int kQueriesOfWarp = 8;  // what the rows of a tile are permuted by
+
 // Grid: (sequences or padded rows, kv heads * blocks of 16 heads, splits).
 template <typename T, typename Element, int kDim>
 __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeShape<Element, kDim>::kBlocks)
-    DecodeKernel(PagedAttentionArgs args, int head_blocks, int num_zeroed_rows, int num_splits) {
+    DecodeKernel(PagedAttentionArgs args, DecodeGrid grid) {
+  WaitForPrevious();
+  LetNextStart();
   using Shape = DecodeShape<Element, kDim>;
   constexpr bool kHasScales = sizeof(Element) == 1;
   constexpr int kWarpKeys = Shape::kWarpKeys;
@@ -83,44 +76,69 @@ __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeSh
   const int split = static_cast<int>(blockIdx.z);
   const int num_heads = static_cast<int>(args.num_heads);
   const int head_dim = static_cast<int>(args.head_dim);
-  const int kv_head = static_cast<int>(blockIdx.y) / head_blocks;
-  const int group = num_heads / static_cast<int>(args.num_kv_heads);
-  const int first_of_group = static_cast<int>(blockIdx.y) % head_blocks * static_cast<int>(kDecodeHeads);
-  const int first_head = kv_head * group + first_of_group;
-  const int heads = min(group - first_of_group, static_cast<int>(kDecodeHeads));
+  const int num_splits = grid.num_splits;
+  const auto head_block = static_cast<int>(blockIdx.y);
+  const int kv_head = grid.head_blocks == 1 ? head_block : head_block / grid.head_blocks;
+  const int first_of_group = (head_block - kv_head * grid.head_blocks) * static_cast<int>(kDecodeHeads);
+  const int first_head = kv_head * grid.group + first_of_group;
+  const int heads = HeadsOfBlock(grid.group, first_of_group);
   T* out = static_cast<T*>(args.out);
+  const bool has_sequence = sequence < args.num_sequences;
+  const PagedRows rows = {.pages = args.page_table + sequence * args.page_table_width,
+                          .page_size = static_cast<int>(args.page_size),
+                          .num_kv_heads = static_cast<int>(args.num_kv_heads),
+                          .kv_head = kv_head};
 
-  if (split == 0 && sequence < num_zeroed_rows && args.token_sequence[sequence] < 0) {
+  // What leads to the keys is asked for at once, by two guesses: sequence i has token i, parts are as short as can be.
+  int guessed_page = -1;
+  int guessed_position = -1;
+  int token = -1;
+  int next_token = -1;
+  const int guessed_key = split * Shape::kBlockKeys + warp * kWarpKeys + lane;
+  const int page_idx = rows.PageOf(guessed_key);
+  if (has_sequence) {
+    if (page_idx < args.page_table_width) guessed_page = rows.pages[page_idx];
+    if (sequence < args.num_tokens) guessed_position = args.positions[sequence];
+    token = args.sequence_begin[sequence];
+    next_token = args.sequence_begin[sequence + 1];
+  }
+  const bool is_padding = split == 0 && sequence < grid.num_zeroed_rows && args.token_sequence[sequence] < 0;
+  if (is_padding) {
     T* row = out + (static_cast<int64_t>(sequence) * num_heads + first_head) * head_dim;
+#pragma unroll 1
     for (int i = static_cast<int>(threadIdx.x); i < heads * head_dim; i += Shape::kThreads) row[i] = T{0};
   }
-  if (sequence >= args.num_sequences) return;
-  const int token = OnlyToken(args, sequence);
-  if (token < 0) return;
-  const VisibleKeys visible(args.positions[token], args.sliding_window, num_splits, Shape::kBlockKeys);
-  const int num_parts = visible.num_parts();
-  if (split >= num_parts) return;
+  if (next_token - token != 1) return;
+  const int position = token == sequence ? guessed_position : args.positions[token];
+  const VisibleKeys visible(position, args.sliding_window, num_splits, Shape::kBlockKeys);
+  if (!visible.has_part(split)) return;
   const int begin = visible.begin + split * visible.part_keys;
   const int end = min(begin + visible.part_keys, visible.end);
 
   T* queries = DynamicShared<T>();  // tile [16 heads, kDim]
   Element* stages =
       reinterpret_cast<Element*>(queries + Shape::kQueryElements) + warp * Shape::kStages * Shape::kStageElements;
-  const PagedRows rows = {.pages = args.page_table + sequence * args.page_table_width,
-                          .page_size = static_cast<int>(args.page_size),
-                          .num_kv_heads = static_cast<int>(args.num_kv_heads),
-                          .kv_head = kv_head};
   const auto* k_pages = static_cast<const Element*>(args.k_pages);
   const auto* v_pages = static_cast<const Element*>(args.v_pages);
 
   // Warps of a split take kWarpKeys keys each in turn. Page entries are read one stage ahead of the keys, scales with
   // the keys.
   int key = begin + warp * kWarpKeys;
-  int row = rows.At(key + lane, end);
-  if (warp == 0) {
-    // Only rows of real heads are read; the tile's other rows are zeros.
-    const int query_row = lane < heads ? token * num_heads + first_head + lane : -1;
-    CopyRowsAsync<static_cast<int>(kDecodeHeads), kDim>(static_cast<const T*>(args.q), query_row, head_dim, queries);
+  int row = -1;
+  if (key + lane == guessed_key) {
+    if (guessed_key < end) row = rows.RowIn(guessed_page, guessed_key - page_idx * rows.page_size);
+  } else {
+    row = rows.At(key + lane, end);
+  }
+  // Two warps copy eight queries each. Only rows of real heads are read; the tile's others are zeros, or what was there
+  // before: rows of products do not meet.
+  const int first_query = warp * kQueriesOfWarp;
+  T* own_queries = queries + first_query * kDim;
+  const bool has_queries = first_query < heads;
+  if (has_queries) {
+    const int query_head = first_query + lane;
+    const int query_row = query_head < heads ? token * num_heads + first_head + query_head : -1;
+    CopyRowsAsync<kQueriesOfWarp, kDim>(static_cast<const T*>(args.q), query_row, head_dim, own_queries);
   }
   CpAsyncCommit();
   CopyRowsAsync<kWarpKeys, kDim>(k_pages, row, head_dim, stages);
@@ -131,9 +149,9 @@ __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeSh
   row = rows.At(key + Shape::kBlockKeys + lane, end);
   CpAsyncWait<1>();
   if constexpr (kHasScales) {
-    if (warp == 0) {
+    if (has_queries) {
       __syncwarp();
-      InterleaveQueries<static_cast<int>(kDecodeHeads), kDim>(queries);
+      InterleaveQueries<kQueriesOfWarp, kDim>(own_queries);
     }
   }
   __syncthreads();  // the queries are there
@@ -228,6 +246,7 @@ __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeSh
     }
   }
   __syncthreads();
+  const int num_parts = visible.num_parts();
   const Partials partials(args, num_splits);
   for (int head = warp; head < heads; head += Shape::kWarps) {
     const float largest = largest_of(head);
@@ -251,6 +270,16 @@ __global__ void __launch_bounds__(DecodeShape<Element, kDim>::kThreads, DecodeSh
       }
     }
   }
+  if (num_parts == 1 || !CombinesInBlock(num_parts, heads)) return;
+  if (!ArriveLast(partials.arrivals + sequence * gridDim.y + blockIdx.y, num_parts)) return;
+  CombineInBlock<Shape::kThreads>(
+      partials,
+      PartsOfBlock{.first_row = (static_cast<int64_t>(sequence) * num_heads + first_head) * num_splits,
+                   .num_splits = num_splits,
+                   .num_parts = num_parts,
+                   .num_heads = heads,
+                   .head_dim = head_dim},
+      warp_out, out + (static_cast<int64_t>(token) * num_heads + first_head) * head_dim);
 }
 
 constexpr int kCombineWarps = 8;
@@ -259,6 +288,8 @@ constexpr int kCombineWarps = 8;
 template <typename T>
 __global__ void __launch_bounds__(kCombineWarps* kWarpSize)
     CombineKernel(PagedAttentionArgs args, int num_splits, int granule) {
+  WaitForPrevious();
+  LetNextStart();
   constexpr int kMaxDim = 256;
   __shared__ float4 warp_out[kCombineWarps][kMaxDim / 4];
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
@@ -268,17 +299,15 @@ __global__ void __launch_bounds__(kCombineWarps* kWarpSize)
   const int token = OnlyToken(args, sequence);
   if (token < 0) return;
   const int num_parts = VisibleKeys(args.positions[token], args.sliding_window, num_splits, granule).num_parts();
-  if (num_parts == 1) return;  // the block of the only part wrote the output
+  const auto group = static_cast<int>(args.num_heads / args.num_kv_heads);
+  const int first_of_block = head % group / static_cast<int>(kDecodeHeads) * static_cast<int>(kDecodeHeads);
+  // The block of the only part, or of the last of few, wrote the output.
+  if (num_parts == 1 || CombinesInBlock(num_parts, HeadsOfBlock(group, first_of_block))) return;
 
   const Partials partials(args, num_splits);
   const int64_t first_part = (static_cast<int64_t>(sequence) * args.num_heads + head) * num_splits;
   const float2* stats = partials.stats + first_part;
-  float largest = MinusInfinity();
-  for (int i = lane; i < num_parts; i += kWarpSize) largest = fmaxf(largest, stats[i].x);
-  largest = WarpMax(largest);
-  float sum = 0.0f;
-  for (int i = lane; i < num_parts; i += kWarpSize) sum += stats[i].y * Exp2(stats[i].x - largest);
-  sum = WarpSum(sum);
+  const auto [largest, sum] = CombineStats(stats, num_parts);
 
   const int quads = static_cast<int>(args.head_dim) / 4;
   for (int quad = lane; quad < quads; quad += kWarpSize) {
@@ -316,12 +345,16 @@ void LaunchDecode(const PagedAttentionArgs& args, Stream stream) {
   const unsigned head_blocks = (group + kDecodeHeads - 1) / kDecodeHeads;
   const int64_t num_zeroed_rows = NeedsPrefillForm(args) ? 0 : args.num_tokens;
   const int64_t num_splits = NumDecodeSplits(args);
-  const dim3 grid(static_cast<unsigned>(std::max(args.num_sequences, num_zeroed_rows)),
-                  static_cast<unsigned>(args.num_kv_heads) * head_blocks, static_cast<unsigned>(num_splits));
+  const dim3 blocks(static_cast<unsigned>(std::max(args.num_sequences, num_zeroed_rows)),
+                    static_cast<unsigned>(args.num_kv_heads) * head_blocks, static_cast<unsigned>(num_splits));
   Launch(DecodeKernel<T, Element, kDim>,
-         LaunchShape{.grid = grid, .block = dim3(Shape::kThreads), .shared_bytes = Shape::kSharedBytes}, stream, args,
-         static_cast<int>(head_blocks), static_cast<int>(num_zeroed_rows), static_cast<int>(num_splits));
-  if (num_splits == 1 || args.num_sequences == 0) return;
+         LaunchShape{.grid = blocks, .block = dim3(Shape::kThreads), .shared_bytes = Shape::kSharedBytes}, stream, args,
+         DecodeGrid{.group = static_cast<int>(group),
+                    .head_blocks = static_cast<int>(head_blocks),
+                    .num_zeroed_rows = static_cast<int>(num_zeroed_rows),
+                    .num_splits = static_cast<int>(num_splits)});
+  const int64_t most_heads = std::min<int64_t>(group, kDecodeHeads);
+  if (num_splits == 1 || args.num_sequences == 0 || CombinesInBlock(num_splits, most_heads)) return;
   Launch(CombineKernel<T>,
          LaunchShape{.grid = dim3(static_cast<unsigned>(args.num_sequences), static_cast<unsigned>(args.num_heads)),
                      .block = dim3(kCombineWarps * kWarpSize)},

@@ -26,4 +26,15 @@ inline constexpr int64_t kDecodeHeads = 16;
 // With one part no scratch is used.
 int64_t NumDecodeSplits(const PagedAttentionArgs& args);
 
+// Parts times heads of a block, up to which the block of the last part adds them up: some 256 KB of 128 dimensions.
+inline constexpr int64_t kMaxRowsOfBlock = 512;
+// Whether it does. `parts` of the device, or the most there can be; `heads` as many as the block serves.
+constexpr bool CombinesInBlock(int64_t parts, int64_t heads) { return parts * heads <= kMaxRowsOfBlock; }
+
+// Steps of more sequences have one part each.
+inline constexpr int64_t kMaxSplitSequences = 256;
+// Counters at the beginning of the scratch, one for each block of heads of each sequence. As many for every step, so
+// that all find them, and the partial results, in the same places.
+constexpr int64_t MaxDecodeArrivals(int64_t num_heads) { return kMaxSplitSequences * num_heads; }
+
 }  // namespace switchyard::cuda

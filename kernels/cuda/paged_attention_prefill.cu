@@ -108,6 +108,7 @@ __device__ void ZeroPaddingRows(const PagedAttentionArgs& args, int64_t begin, i
 template <typename T, typename Element, int kDim>
 __global__ void __launch_bounds__(PrefillShape<Element, kDim>::kThreads)
     PrefillKernel(PagedAttentionArgs args, int padding_rows_per_block) {
+  WaitForPrevious();
   using Shape = PrefillShape<Element, kDim>;
   constexpr bool kHasScales = sizeof(Element) == 1;
   constexpr int kRowTiles = Shape::kRowTiles;
@@ -241,6 +242,7 @@ __global__ void __launch_bounds__(PrefillShape<Element, kDim>::kThreads)
     }
   }
   softmax.FinishSums();
+  LetNextStart();
 
   // Through the place of the queries, which only this warp reads, to rows of 16-byte stores.
   __syncwarp();

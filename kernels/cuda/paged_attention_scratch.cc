@@ -10,6 +10,7 @@ namespace {
 // the partial results of 32 heads of 128 are then 8.5 MB.
 constexpr int64_t kMaxPartsOfAllSequences = 512;
 constexpr int64_t kMaxParts = 256;
+static_assert(kMaxPartsOfAllSequences / (kMaxSplitSequences + 1) == 1);
 // Blocks resident on a multiprocessor with the decode form's shared memory, where there are 228 KB of it.
 constexpr int64_t kBlocksPerMultiprocessor = 3;
 // Shorter parts spend more on queries and on the combination than on keys.
@@ -28,7 +29,9 @@ int64_t NumDecodeSplits(const PagedAttentionArgs& args) {
   const int64_t blocks = std::max<int64_t>(1, args.num_sequences) * head_blocks;
   int64_t visible_keys = std::max<int64_t>(1, args.max_context);
   if (args.sliding_window > 0) visible_keys = std::min(visible_keys, args.sliding_window);
-  const int64_t wanted = CeilDiv(kBlocksPerMultiprocessor * std::max(1, args.num_multiprocessors), blocks);
+  // Rounded down: blocks beyond what the card holds at once would run when all others have ended.
+  const int64_t wanted =
+      std::max<int64_t>(1, kBlocksPerMultiprocessor * std::max(1, args.num_multiprocessors) / blocks);
   const int64_t parts = std::min(wanted, CeilDiv(visible_keys, kMinKeysPerPart));
   return std::min(parts, MaxParts(std::max<int64_t>(1, args.num_sequences)));
 }
@@ -36,7 +39,8 @@ int64_t NumDecodeSplits(const PagedAttentionArgs& args) {
 size_t PagedAttentionScratchBytes(int64_t max_sequences, int64_t num_heads, int64_t head_dim) {
   const int64_t parts = std::min(max_sequences * kMaxParts, kMaxPartsOfAllSequences);
   const int64_t floats = head_dim + 2;  // the weighted sum of values; the maximum, and the sum of weights
-  return static_cast<size_t>(parts * num_heads * floats) * sizeof(float);
+  return static_cast<size_t>(MaxDecodeArrivals(num_heads)) * sizeof(int32_t) +
+         static_cast<size_t>(parts * num_heads * floats) * sizeof(float);
 }
 
 }  // namespace switchyard::cuda

@@ -277,6 +277,28 @@ __device__ __forceinline__ void LdMatrixX2Trans(uint32_t (&r)[2], const void* sh
 #endif
 }
 
+// Words of shared memory by their distance in bytes from `first`, whose address is kept in 32 bits.
+class SharedWords {
+ public:
+#ifdef __CUDACC__
+  explicit __device__ SharedWords(const uint32_t* first) : first_(SharedAddress(first)) {}
+  __device__ __forceinline__ uint32_t Load(uint32_t bytes) const {
+    uint32_t result;
+    asm("ld.shared.u32 %0, [%1];" : "=r"(result) : "r"(first_ + bytes));
+    return result;
+  }
+
+ private:
+  uint32_t first_;
+#else
+  explicit SharedWords(const uint32_t* first) : first_(first) {}
+  uint32_t Load(uint32_t bytes) const { return first_[bytes / sizeof(uint32_t)]; }
+
+ private:
+  const uint32_t* first_;
+#endif
+};
+
 // Asynchronous copies
 // --------------------------------------------------------------------------------------------------
 
@@ -336,6 +358,17 @@ __device__ __forceinline__ uint32_t Fma2(uint32_t a, uint32_t b, uint32_t c) {
 #endif
 }
 
+// (value & mask) | bits in one instruction, where the compiler makes two of two constants.
+__device__ __forceinline__ uint32_t AndOr(uint32_t value, uint32_t mask, uint32_t bits) {
+#ifdef __CUDACC__
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xEA;" : "=r"(result) : "r"(value), "r"(mask), "r"(bits));
+  return result;
+#else
+  return (value & mask) | bits;
+#endif
+}
+
 // Byte i of the result is byte `selector >> 4 * i & 7` of {a: 0 to 3, b: 4 to 7}.
 __device__ __forceinline__ uint32_t PermuteBytes(uint32_t a, uint32_t b, uint32_t selector) {
 #ifdef __CUDACC__
@@ -351,21 +384,6 @@ __device__ __forceinline__ uint32_t PermuteBytes(uint32_t a, uint32_t b, uint32_
   }
   return result;
 #endif
-}
-
-// 16 bytes, aligned to 16, of global memory that nobody writes during the kernel and that is read once. The L2 cache
-// fetches the 128 bytes around, which a neighbour or the next step reads.
-__device__ __forceinline__ uint4 LoadStreaming16(const void* global) {
-  uint4 result;
-#ifdef __CUDACC__
-  asm("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
-      : "=r"(result.x), "=r"(result.y), "=r"(result.z), "=r"(result.w)
-      : "l"(__cvta_generic_to_global(global)));
-#else
-  emulation::CheckAligned16(global, "ld.global.nc.v4");
-  std::memcpy(&result, global, sizeof(result));
-#endif
-  return result;
 }
 
 // 2^x with an error of about 2 ulp; subnormal results become 0; Exp2(-infinity) is 0.

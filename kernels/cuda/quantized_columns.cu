@@ -20,6 +20,8 @@ unsigned Blocks(int64_t count) { return static_cast<unsigned>((count + kThreads 
 
 // Grid: [entries, vectors of a row].
 __global__ void __launch_bounds__(kThreads) ReorderColumnsKernel(const ReorderColumnsArgs args) {
+  WaitForPrevious();
+  LetNextStart();
   const auto entry = static_cast<int32_t>(blockIdx.x);
   int32_t expert = 0;
   if (args.offsets != nullptr) {
@@ -52,6 +54,8 @@ struct Nf4Values {
 template <WeightFormat kFormat>
 __global__ void __launch_bounds__(kThreads) EmbedKernel(const QuantizedMatrix table, const Nf4Values nf4,
                                                         const int32_t* __restrict__ ids, float* __restrict__ out) {
+  WaitForPrevious();
+  LetNextStart();
   const auto column = static_cast<int32_t>(blockIdx.y * kThreads + threadIdx.x);
   if (column >= table.columns) return;
   const int32_t row = ids[blockIdx.x];
@@ -90,6 +94,7 @@ __device__ __forceinline__ uint32_t Centre(uint32_t word) {
 // Grid: [16 bytes of codes, matrices].
 template <WeightFormat kFormat>
 __global__ void __launch_bounds__(kThreads) RandomCodesKernel(const QuantizedMatrix first, uint64_t seed) {
+  WaitForPrevious();
   const int64_t vectors = first.rows * first.row_bytes / kChunkBytes;
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= vectors) return;
@@ -101,6 +106,7 @@ __global__ void __launch_bounds__(kThreads) RandomCodesKernel(const QuantizedMat
 
 // Grid: [scales, matrices].
 __global__ void __launch_bounds__(kThreads) RandomScalesKernel(const QuantizedMatrix first, const RandomScales random) {
+  WaitForPrevious();
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (i >= first.rows * first.groups) return;
   const QuantizedMatrix matrix = MatrixAt(first, static_cast<int32_t>(blockIdx.y));

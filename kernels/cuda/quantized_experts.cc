@@ -59,6 +59,7 @@ void MultiplyExperts(const RunQuantizedExpertsArgs& args, const ExpertsScratch& 
             .weight = lists.entry_weight,
             .y = scratch.y,
             .permutation = lists,
+            .lists_are_settled = true,
             .num_multiprocessors = args.num_multiprocessors},
            form, stream);
 }

@@ -3,10 +3,10 @@
 namespace switchyard::cuda {
 namespace {
 
-// Entries of an expert on average up to which the streaming form is the faster one. Measured on an H200 at 16 and 32
-// (docs/GPU_RESULTS.md): at 16 it wins in every format, at 32 in INT4 and, by 10% the slower, not in NF4; but where
-// experts are sharded and each rank has all entries, twice as many are counted as a rank's experts have.
-constexpr int64_t kMaxStreamingEntries = 32;
+// Entries of an expert on average up to which the streaming form is the faster one. Measured on an H200
+// (docs/GPU_RESULTS.md): at 16 it wins in every format, at 32 the tiled one; but where experts are sharded and each
+// rank has all entries, twice as many are counted as a rank's experts have.
+constexpr int64_t kMaxStreamingEntries = 24;
 constexpr int64_t kMaxStreamingEntriesOfInt8 = 16;
 // Of a dense layer, whose rows are few: there the parts of 16 entries run side by side.
 constexpr int64_t kMaxDenseStreamingEntries = 64;

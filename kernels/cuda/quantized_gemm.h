@@ -33,6 +33,8 @@ struct QuantizedGemmArgs {
   // The entries of each expert; offsets null: one matrix, entries 0 to num_pairs - 1, and no other list is there.
   // num_pairs and num_experts are at least 1.
   ExpertPermutation permutation;
+  // The kernel right ahead in the stream wrote none of its lists: they are complete when it starts (dependency.cuh).
+  bool lists_are_settled = false;
   int num_multiprocessors = 1;
 
   int64_t out_features() const { return is_gate_up ? weights.rows / 2 : weights.rows; }

@@ -324,11 +324,13 @@ __device__ __forceinline__ void MultiplyTile(const Params& p, const Tile& tile, 
 // Grid: [tiles of entries * tiles of the weights' rows].
 template <typename Shape>
 __global__ void __launch_bounds__(kThreads, 2) TiledKernel(const Params p) {
+  WaitForPrevious();
   Tile tile;
   if (!FindTile(p, &tile)) return;
   unsigned char* shared = DynamicShared<unsigned char>();
   Sums sums = {};
   MultiplyTile<Shape>(p, tile, MatrixAt(p.weights, tile.place), shared, sums);
+  LetNextStart();
   StoreTile<typename Shape::T>(p, tile, reinterpret_cast<float*>(shared), sums);
 }
 

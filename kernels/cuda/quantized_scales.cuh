@@ -45,17 +45,6 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
     const uint32_t zero = matrix.zeros == nullptr ? kDefaultZero : uint32_t{matrix.zeros[first_ + group]};
     return static_cast<const uint16_t*>(matrix.scales)[first_ + group] | zero << 16;
   }
-  // Of groups [group, group + 4); `group` and matrix.groups are multiples of 4.
-  __device__ __forceinline__ void Load4(const QuantizedMatrix& matrix, int32_t group, uint32_t (&loaded)[4]) const {
-    constexpr uint32_t kDefaultZeros = kFormat == WeightFormat::kInt8 ? 0x80808080u : 0x08080808u;
-    const auto scales = *reinterpret_cast<const uint2*>(static_cast<const uint16_t*>(matrix.scales) + first_ + group);
-    const uint32_t zeros =
-        matrix.zeros == nullptr ? kDefaultZeros : *reinterpret_cast<const uint32_t*>(matrix.zeros + first_ + group);
-    loaded[0] = (scales.x & 0xFFFFu) | (zeros & 0xFFu) << 16;
-    loaded[1] = scales.x >> 16 | (zeros >> 8 & 0xFFu) << 16;
-    loaded[2] = (scales.y & 0xFFFFu) | (zeros >> 16 & 0xFFu) << 16;
-    loaded[3] = scales.y >> 16 | zeros >> 24 << 16;
-  }
   __device__ __forceinline__ uint32_t Finish(const QuantizedMatrix& /*matrix*/, const float* /*dynamic_map*/,
                                              uint32_t loaded, int32_t /*group*/) const {
     return loaded;
@@ -83,20 +72,6 @@ class ScaleReader<WeightFormat::kNf4> {
   __device__ __forceinline__ uint32_t Load(const QuantizedMatrix& matrix, int32_t group) const {
     return matrix.nested_scale == nullptr ? static_cast<const uint32_t*>(matrix.scales)[first_ + group]
                                           : uint32_t{static_cast<const uint8_t*>(matrix.scales)[first_ + group]};
-  }
-  // Of groups [group, group + 4); `group` and matrix.groups are multiples of 4.
-  __device__ __forceinline__ void Load4(const QuantizedMatrix& matrix, int32_t group, uint32_t (&loaded)[4]) const {
-    if (matrix.nested_scale == nullptr) {
-      const auto scales = *reinterpret_cast<const uint4*>(static_cast<const uint32_t*>(matrix.scales) + first_ + group);
-      loaded[0] = scales.x;
-      loaded[1] = scales.y;
-      loaded[2] = scales.z;
-      loaded[3] = scales.w;
-      return;
-    }
-    const auto codes = *reinterpret_cast<const uint32_t*>(static_cast<const uint8_t*>(matrix.scales) + first_ + group);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) loaded[i] = codes >> (8 * i) & 0xFFu;
   }
   // `dynamic_map` may be a copy in shared memory.
   __device__ __forceinline__ uint32_t Finish(const QuantizedMatrix& matrix, const float* dynamic_map, uint32_t loaded,

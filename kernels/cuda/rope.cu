@@ -1,6 +1,7 @@
-// One block per token, or a few where a token has many heads. The block's first threads compute the token's cosines
-// and sines while the heads' elements are on their way; then each thread turns (or copies) two vectors of one head. A
-// head's threads are in one block, where they find its largest magnitude if keys and values get 8 bits.
+// One block per token, or a few where a token has many heads. All that no other load leads to is asked for at once; the
+// page of keys and values follows from it, and is on its way while the block's first threads compute the token's
+// cosines and sines. Then each thread turns (or copies) two vectors of one head. A head's threads are in one block,
+// where they find its largest magnitude if keys and values get 8 bits.
 #include <algorithm>
 
 #include "kernels/check.h"
@@ -82,22 +83,21 @@ __device__ __forceinline__ VectorPair PairOf(int item, int half, int head_dim) {
   return {first, first + kElements < head_dim ? first + kElements : -1, false};
 }
 
-// Where head `head` of token `t` is written to: a row of head_dim elements.
+// Where a head of token `t` is written to: a row of head_dim elements.
 struct Target {
   void* rows;
   float* scales;  // one per row; null for queries
   int64_t row;
 };
 
-__device__ __forceinline__ Target TargetOf(const RopeAppendKvArgs& args, int64_t t, int head, int32_t sequence,
-                                           int32_t position) {
+// `page` of the pool and the offset in it: of keys and values only.
+__device__ __forceinline__ Target TargetOf(const RopeAppendKvArgs& args, int64_t t, int head, int32_t page,
+                                           int32_t offset) {
   if (head < args.num_heads) return {args.q_out, nullptr, t * args.num_heads + head};
   int64_t kv_head = head - args.num_heads;
   const bool is_key = kv_head < args.num_kv_heads;
   if (!is_key) kv_head -= args.num_kv_heads;
-  const auto page_size = static_cast<int32_t>(args.page_size);
-  const int64_t page = args.page_table[sequence * args.page_table_width + position / page_size];
-  const int64_t row = (page * args.num_kv_heads + kv_head) * page_size + position % page_size;
+  const int64_t row = (page * args.num_kv_heads + kv_head) * args.page_size + offset;
   return {is_key ? args.k_pages : args.v_pages, is_key ? args.k_scales : args.v_scales, row};
 }
 
@@ -113,33 +113,40 @@ __global__ void __launch_bounds__(kMaxThreads) RopeAppendKvKernel(RopeAppendKvAr
   __shared__ __align__(16) float sines[kMaxHeadDim / 2];
   __shared__ uint32_t largest[kQuantized ? kMaxThreads : 1];  // of each head of the block
   const int64_t t = blockIdx.x;
-  const int32_t sequence = args.token_sequence[t];
-  if (sequence < 0) return;
-  const int32_t position = args.positions[t];
+  const auto thread = static_cast<int>(threadIdx.x);
   const auto head_dim = static_cast<int>(args.head_dim);
   const auto half = static_cast<int>(args.rotary_dim / 2);
   const auto num_heads = static_cast<int>(args.num_heads + 2 * args.num_kv_heads);
+  float inv_freq = thread < half ? args.inv_freq[thread] : 0.0f;
+  WaitForPrevious();
+  LetNextStart();
+  const int32_t sequence = args.token_sequence[t];
+  const int32_t position = args.positions[t];
 
   const int items_per_head = ItemsOfHead<kElements>(head_dim);
-  const int item = static_cast<int>(threadIdx.x) % items_per_head;
-  const int block_head = static_cast<int>(threadIdx.x) / items_per_head;
+  const int block_head = thread / items_per_head;
+  const int item = thread - block_head * items_per_head;
   const int head = static_cast<int>(blockIdx.y) * heads_of_block + block_head;
   const bool has_work = block_head < heads_of_block && head < num_heads;
   const VectorPair pair = PairOf<kElements>(item, half, head_dim);
-  float first[kElements];
+  float first[kElements] = {};
   float second[kElements] = {};
-  Target target = {};
-  if constexpr (kQuantized) largest[threadIdx.x] = 0;
+  if constexpr (kQuantized) largest[thread] = 0;
   if (has_work) {
-    target = TargetOf(args, t, head, sequence, position);
     const T* source = static_cast<const T*>(args.qkv) + (t * num_heads + head) * head_dim;
     LoadElements(source + pair.first, first);
     if (pair.second >= 0) LoadElements(source + pair.second, second);
   }
+  if (sequence < 0) return;
+  const auto page_size = static_cast<int32_t>(args.page_size);
+  const int32_t page_idx = position / page_size;
+  int32_t page = 0;
+  if (has_work && head >= args.num_heads) page = args.page_table[sequence * args.page_table_width + page_idx];
 
-  for (auto i = static_cast<int>(threadIdx.x); i < half; i += static_cast<int>(blockDim.x)) {
+  for (int i = thread; i < half; i += static_cast<int>(blockDim.x)) {
+    if (i != thread) inv_freq = args.inv_freq[i];
     // The angle is a float32 product, as in the models' training code: far positions differ visibly otherwise.
-    const float angle = static_cast<float>(position) * args.inv_freq[i];
+    const float angle = static_cast<float>(position) * inv_freq;
     float sine;
     float cosine;
     sincosf(angle, &sine, &cosine);
@@ -149,6 +156,7 @@ __global__ void __launch_bounds__(kMaxThreads) RopeAppendKvKernel(RopeAppendKvAr
   __syncthreads();
   if (!kQuantized && !has_work) return;
 
+  const Target target = TargetOf(args, t, head, page, position - page_idx * page_size);
   if (has_work && pair.turns && head < args.num_heads + args.num_kv_heads) {
 #pragma unroll
     for (int e = 0; e < kElements; ++e) {

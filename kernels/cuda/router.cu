@@ -2,10 +2,12 @@
 // tokens and one group of experts after another. For few tokens and many experts, the groups of one tile go to
 // different blocks, which leave their logits in scratch; the block that arrives last chooses.
 #include "kernels/check.h"
+#include "kernels/cuda/last_block.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/norm.h"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/router.h"
+#include "kernels/cuda/router_few.h"
 #include "kernels/cuda/router_select.cuh"
 #include "kernels/cuda/router_tile.cuh"
 #include "kernels/cuda/vector.cuh"
@@ -27,7 +29,6 @@ struct RouterSplit {
 // are complete then.
 __device__ __forceinline__ bool ExchangeLogits(const RouterSplit& split, int64_t first_token, int num_rows,
                                                int experts_per_group, int num_experts, float* logits) {
-  __shared__ bool is_last;
   float* all = split.logits + first_token * num_experts;
   const int cells = num_rows * num_experts;
   const auto is_mine = [&](int cell) {
@@ -36,16 +37,7 @@ __device__ __forceinline__ bool ExchangeLogits(const RouterSplit& split, int64_t
   for (auto cell = static_cast<int>(threadIdx.x); cell < cells; cell += static_cast<int>(blockDim.x)) {
     if (is_mine(cell)) all[cell] = logits[cell];
   }
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    int32_t* arrivals = split.arrivals + blockIdx.x;
-    is_last = atomicAdd(arrivals, 1) == static_cast<int32_t>(gridDim.y) - 1;
-    if (is_last) *arrivals = 0;
-    __threadfence();
-  }
-  __syncthreads();
-  if (!is_last) return false;
+  if (!ArriveLast(split.arrivals + blockIdx.x, static_cast<int>(gridDim.y))) return false;
   for (auto cell = static_cast<int>(threadIdx.x); cell < cells; cell += static_cast<int>(blockDim.x)) {
     if (!is_mine(cell)) logits[cell] = all[cell];
   }
@@ -53,10 +45,13 @@ __device__ __forceinline__ bool ExchangeLogits(const RouterSplit& split, int64_t
   return true;
 }
 
-// grid (tiles of tokens, blocks that divide the groups of experts).
+// grid (tiles of tokens, blocks that divide the groups of experts). With one block on a multiprocessor the compiler has
+// the registers to keep loads under way together.
 template <typename T, int kTokenTiles, int kExpertTiles>
-__global__ void __launch_bounds__(Tile<kTokenTiles, kExpertTiles>::kThreads)
+__global__ void __launch_bounds__(Tile<kTokenTiles, kExpertTiles>::kThreads, 1)
     RouteKernel(RouteArgs args, RouterSplit split) {
+  WaitForPrevious();
+  LetNextStart();
   using Shape = Tile<kTokenTiles, kExpertTiles>;
   __shared__ int32_t counts[kMaxExperts];
   auto* partials = DynamicShared<float>();
@@ -180,6 +175,7 @@ void Route(const RouteArgs& args, Stream stream) {
   CHECK_EQ(args.hidden_size % kVectorElements, 0);
   CHECK(args.hidden_size > 0 && args.hidden_size <= kMaxHiddenSize);
   CHECK(IsAligned16(args.x) && IsAligned16(args.router) && IsAligned16(args.scratch));
+  if (IsRouteOfFew(args)) return RouteFew(args, stream);
   const RouterPlan plan = ChoosePlan(args);
   const bool is_tall = plan.tokens_per_block > kMmaTokens;
   const bool is_wide = plan.experts_per_group > kMmaExperts;

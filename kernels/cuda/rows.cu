@@ -37,6 +37,8 @@ template <typename Vector>
 __global__ void __launch_bounds__(kThreads)
     GatherRowsKernel(const Vector* __restrict__ src, const int32_t* __restrict__ index, int64_t num_rows,
                      int64_t vectors, Vector* __restrict__ dst) {
+  WaitForPrevious();
+  LetNextStart();
   const int64_t row = ThisRow();
   if (row >= num_rows) return;
   const Vector* from = src + static_cast<int64_t>(index[row]) * vectors;
@@ -59,6 +61,8 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     EmbedTokensKernel(const T* __restrict__ table, const int32_t* __restrict__ ids, int64_t num_tokens, int64_t vectors,
                       float* __restrict__ out) {
+  WaitForPrevious();
+  LetNextStart();
   const int64_t row = ThisRow();
   if (row >= num_tokens) return;
   const T* from = table + static_cast<int64_t>(ids[row]) * vectors * kVectorElements;
@@ -74,6 +78,8 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     SumRowsKernel(const T* __restrict__ src, const int32_t* __restrict__ begin, const int32_t* __restrict__ index,
                   int64_t num_rows, int64_t vectors, T* __restrict__ dst) {
+  WaitForPrevious();
+  LetNextStart();
   const int64_t row = ThisRow();
   if (row >= num_rows) return;
   const int32_t first = begin[row];
@@ -107,6 +113,8 @@ __device__ __forceinline__ float Sum(float a, float b) { return a + b; }
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) AddKernel(const T* __restrict__ x, T* __restrict__ acc, int64_t count) {
+  WaitForPrevious();
+  LetNextStart();
   const int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kVectorElements;
   if (first + kVectorElements <= count) {
     float sums[kVectorElements];

@@ -22,6 +22,8 @@ __device__ __forceinline__ uint64_t ChunkBest(const float* values, int first, in
 }
 
 __global__ void __launch_bounds__(kScanThreads) ScanChunks(SamplingView view) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ float values[kChunkTokens];
   __shared__ uint64_t space[kScanWarps];
   __shared__ double sums[kScanWarps];
@@ -60,6 +62,8 @@ __global__ void __launch_bounds__(kScanThreads) ScanChunks(SamplingView view) {
 
 // Per chunk: the mass above the cut, and the number of tokens at it.
 __global__ void __launch_bounds__(kScanThreads) SumKept(SamplingView view) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ float values[kChunkTokens];
   __shared__ uint64_t sums[kScanWarps];
   const BlockRow row = RowOfBlock(view);
@@ -176,6 +180,8 @@ __device__ void WriteTop(const SamplingView& view, const BlockRow& row, double l
 
 // One block per row.
 __global__ void __launch_bounds__(kScanThreads) Finish(SamplingView view) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ __align__(16) float values[kChunkTokens];
   __shared__ uint64_t space[kScanWarps];
   __shared__ double sums[kScanWarps];

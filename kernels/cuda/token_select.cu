@@ -77,6 +77,8 @@ __device__ __forceinline__ SelectState Advance(const BlockRow& row, int pass, Se
 // one, and reads the one before.
 template <Selection kSelection>
 __global__ void __launch_bounds__(kScanThreads) CountDigits(SamplingView view, int pass) {
+  WaitForPrevious();
+  LetNextStart();
   constexpr bool kIsMass = kSelection == Selection::kTopP;
   constexpr bool kIsRaw = kSelection == Selection::kTopLogits;
   constexpr uint32_t kHalf = (1u << kSignificandHalfBits) - 1;
@@ -129,6 +131,8 @@ __global__ void __launch_bounds__(kScanThreads) CountDigits(SamplingView view, i
 // The cut that three passes found; one block per row.
 template <Selection kSelection>
 __global__ void __launch_bounds__(kScanThreads) ResolveCut(SamplingView view) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ SelectSpace space;
   const BlockRow row = RowOfBlock(view);
   if (!row.Needs(PhaseOf(kSelection))) return;

@@ -17,6 +17,8 @@ __device__ __forceinline__ uint32_t Above(uint64_t packed) { return static_cast<
 __device__ __forceinline__ uint32_t Equal(uint64_t packed) { return static_cast<uint32_t>(packed); }
 
 __global__ void __launch_bounds__(kScanThreads) CountTop(SamplingView view) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ float values[kChunkTokens];
   __shared__ uint64_t sums[kScanWarps];
   const BlockRow row = RowOfBlock(view);
@@ -36,6 +38,8 @@ __global__ void __launch_bounds__(kScanThreads) CountTop(SamplingView view) {
 
 // RowScratch::top: first the tokens above the cut, then those at it, both in order of id.
 __global__ void __launch_bounds__(kScanThreads) CollectTop(SamplingView view) {
+  WaitForPrevious();
+  LetNextStart();
   __shared__ float values[kChunkTokens];
   __shared__ uint64_t sums[kScanWarps];
   const BlockRow row = RowOfBlock(view);

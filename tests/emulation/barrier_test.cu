@@ -14,6 +14,7 @@ constexpr int kThreads = 96;
 // out[i] = i + 1 of the neighbour's making.
 template <bool kWithBarrier>
 __global__ void PassToNeighbour(int* out) {
+  WaitForPrevious();
   int* shared = DynamicShared<int>();
   shared[threadIdx.x] = static_cast<int>(threadIdx.x);
   if constexpr (kWithBarrier) __syncthreads();
@@ -43,6 +44,7 @@ TEST(BlockBarrier, ShowsWhenItIsMissing) { EXPECT_EQ(NumRightResults<false>(50),
 
 template <bool kWithBarrier>
 __global__ void PassWithinWarp(int* out) {
+  WaitForPrevious();
   __shared__ int shared[32];
   shared[threadIdx.x] = static_cast<int>(threadIdx.x);
   if constexpr (kWithBarrier) __syncwarp();
@@ -60,7 +62,10 @@ TEST(WarpBarrier, ShowsWhenItIsMissing) {
   EXPECT_NE(without.ToHost(), expected);
 }
 
-__global__ void WriteOrder(int* next, int* order) { order[atomicAdd(next, 1)] = static_cast<int>(blockIdx.x); }
+__global__ void WriteOrder(int* next, int* order) {
+  WaitForPrevious();
+  order[atomicAdd(next, 1)] = static_cast<int>(blockIdx.x);
+}
 
 TEST(Blocks, RunInAnOrderThatTheSeedChooses) {
   const auto order = [](uint64_t seed) {
@@ -77,10 +82,12 @@ TEST(Blocks, RunInAnOrderThatTheSeedChooses) {
 }
 
 __global__ void SkipBarrier(int num_waiting) {
+  WaitForPrevious();
   if (static_cast<int>(threadIdx.x) < num_waiting) __syncthreads();
 }
 
 __global__ void SplitBarrier() {
+  WaitForPrevious();
   if (threadIdx.x < 32) {
     __syncthreads();
   } else {
@@ -102,6 +109,7 @@ TEST(BlockBarrierDeathTest, ReportsDifferentBarriers) {
 }
 
 __global__ void WaitWithout(int lane, int what) {
+  WaitForPrevious();
   const bool out = static_cast<int>(threadIdx.x) == lane;
   if (what == 0 && !out) __syncwarp();                              // one lane exits
   if (what == 1) __syncwarp(out ? 0xFFFFFFFFu : 0x0000FFFFu);       // half of the lanes are not in their mask

@@ -59,6 +59,7 @@ void BlockScheduler::RunBlock(const KernelLaunch& launch, uint3 block_index, con
     t.warp = &warps_[i / 32];
     t.lane = i % 32;
     t.fiber = nullptr;
+    t.has_waited_for_previous = false;
     t.copies.Clear();
   }
   running_warp_ = static_cast<uint32_t>(Random(num_warps_));
@@ -135,6 +136,7 @@ void BlockScheduler::Suspend() {
 }
 
 void BlockScheduler::Exit(Thread& thread) {
+  if (!thread.has_waited_for_previous) Fault("exits without a call of WaitForPrevious()");
   Warp& warp = *thread.warp;
   const uint32_t bit = 1u << thread.lane;
   warp.exited |= bit;

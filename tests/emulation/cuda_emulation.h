@@ -78,6 +78,14 @@ inline int __any_sync(unsigned int mask, int predicate) {
 inline int __all_sync(unsigned int mask, int predicate) {
   return switchyard::emulation::Ballot("__all_sync", mask, predicate != 0) == mask;
 }
+inline unsigned int __reduce_max_sync(unsigned int mask, unsigned int value) {
+  return switchyard::emulation::ReduceSync("__reduce_max_sync", mask, value,
+                                           [](uint32_t a, uint32_t b) { return a < b ? b : a; });
+}
+inline unsigned int __reduce_min_sync(unsigned int mask, unsigned int value) {
+  return switchyard::emulation::ReduceSync("__reduce_min_sync", mask, value,
+                                           [](uint32_t a, uint32_t b) { return b < a ? b : a; });
+}
 
 // Atomics: threads of an OS thread's launches run one at a time, so plain updates are atomic
 // ----------------------------

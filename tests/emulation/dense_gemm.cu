@@ -9,6 +9,7 @@ namespace {
 
 template <typename T>
 __global__ void MultiplyKernel(DenseGemmArgs args) {
+  WaitForPrevious();
   const auto* x = static_cast<const T*>(args.x);
   const auto* weight = static_cast<const T*>(args.weight);
   for (int64_t i = threadIdx.x; i < args.rows * args.out_features; i += blockDim.x) {

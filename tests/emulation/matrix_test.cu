@@ -67,6 +67,7 @@ TYPED_TEST(Half, RoundsToNearestTiesToEven) {
 // d [16, 8] += a [16, 16] b [8, 16]^T by one warp, fragments read element by element.
 template <typename T>
 __global__ void MultiplyFromGlobal(const T* a, const T* b, float* d) {
+  WaitForPrevious();
   const int g = static_cast<int>(threadIdx.x) / 4;
   const int t = static_cast<int>(threadIdx.x) % 4;
   const auto pair = [](const T* from) { return from[0].bits | static_cast<uint32_t>(from[1].bits) << 16; };
@@ -83,6 +84,7 @@ __global__ void MultiplyFromGlobal(const T* a, const T* b, float* d) {
 // The same through shared memory; b is stored [16, 8] and transposed on the way.
 template <typename T>
 __global__ void MultiplyFromShared(const T* a, const T* b_transposed, float* d, bool wide) {
+  WaitForPrevious();
   __shared__ __align__(16) T shared_a[16][16];
   __shared__ __align__(16) T shared_b[16][8];
   const int lane = static_cast<int>(threadIdx.x);
@@ -151,6 +153,7 @@ TYPED_TEST(Half, MatrixProductsEqualLoops) {
 }
 
 __global__ void LoadMisaligned() {
+  WaitForPrevious();
   __shared__ __align__(16) uint16_t shared[32 * 8 + 8];
   uint32_t r[4];
   LdMatrixX4(r, shared + threadIdx.x * 8 + (threadIdx.x == 3 ? 1 : 0));

@@ -10,6 +10,7 @@ namespace switchyard::cuda {
 namespace {
 
 __global__ void AddTo(int* x, int n, int amount) {
+  WaitForPrevious();
   if (static_cast<int>(threadIdx.x) < n) x[threadIdx.x] += amount;
 }
 

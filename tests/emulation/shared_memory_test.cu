@@ -10,6 +10,7 @@ namespace switchyard::cuda {
 namespace {
 
 __global__ void ReadUnwritten(uint32_t* out, bool write) {
+  WaitForPrevious();
   __shared__ uint32_t fixed[4];
   uint32_t* dynamic = DynamicShared<uint32_t>();
   if (write) fixed[threadIdx.x] = dynamic[threadIdx.x] = 5;
@@ -32,7 +33,10 @@ __device__ uint32_t ReadOwn(bool write) {
   return own;
 }
 
-__global__ void ReadUnwrittenInFunction(uint32_t* out, bool write) { *out = ReadOwn(write); }
+__global__ void ReadUnwrittenInFunction(uint32_t* out, bool write) {
+  WaitForPrevious();
+  *out = ReadOwn(write);
+}
 
 TEST(SharedMemory, OfDeviceFunctionsIsPoisonedWhenALaunchBegins) {
 #ifdef __SANITIZE_ADDRESS__
@@ -46,6 +50,7 @@ TEST(SharedMemory, OfDeviceFunctionsIsPoisonedWhenALaunchBegins) {
 }
 
 __global__ void CheckAlignment(int* aligned) {
+  WaitForPrevious();
   *aligned = reinterpret_cast<uintptr_t>(DynamicShared<float>()) % 128 == 0 ? 1 : 0;
 }
 
@@ -58,6 +63,7 @@ TEST(SharedMemory, IsAligned) {
 
 // Each block's sum of a slice, by a tree in static shared memory.
 __global__ void SumSlices(const int* in, int* out) {
+  WaitForPrevious();
   __shared__ int partial[64];
   partial[threadIdx.x] = in[blockIdx.x * 64 + threadIdx.x];
   for (unsigned half = 32; half > 0; half /= 2) {
@@ -86,6 +92,7 @@ TEST(SharedMemory, BelongsToTheLaunchOfEachOsThread) {
 // out = in through shared memory, in chunks of 16 bytes; 4 stages of a pipeline with two buffers.
 template <bool kWait, bool kBarrierBeforeReuse>
 __global__ void CopyThroughPipeline(const int4* in, int4* out, int num_stages) {
+  WaitForPrevious();
   int4* buffers[2] = {DynamicShared<int4>(), DynamicShared<int4>() + blockDim.x};
   const unsigned other = (threadIdx.x + 1) % blockDim.x;
   CpAsync16(buffers[0] + threadIdx.x, in + threadIdx.x, true);
@@ -120,6 +127,7 @@ TEST(AsyncCopy, ShowsAMissingWait) { EXPECT_FALSE((PipelineCopies<false, true>()
 TEST(AsyncCopy, ShowsABufferThatIsReusedTooEarly) { EXPECT_FALSE((PipelineCopies<true, false>())); }
 
 __global__ void CopyNothing(int4* out) {
+  WaitForPrevious();
   int4* shared = DynamicShared<int4>();
   CpAsync16(shared, nullptr, false);
   CpAsyncCommit();
@@ -150,6 +158,7 @@ TEST(Launch, KeepsAnImpossibleShapeAsAFailureWhoeverClearsTheLastError) {
 
 #ifdef __SANITIZE_ADDRESS__
 __global__ void WriteBehind(int* out, int what) {
+  WaitForPrevious();
   __shared__ int fixed[4];
   int* dynamic = DynamicShared<int>();
   int* places[] = {fixed + 4, dynamic + 4, out + 4};

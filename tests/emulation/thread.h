@@ -24,6 +24,7 @@ struct Thread {
   Warp* warp = nullptr;
   uint32_t lane = 0;
   Fiber* fiber = nullptr;  // that it runs on; null before it began
+  bool has_waited_for_previous = false;
   AsyncCopies copies;
 };
 
@@ -34,6 +35,10 @@ void BlockBarrier(const std::source_location& where);
 
 // Lets another thread run sometimes: called where threads of a block may race by design.
 void MaybeYield();
+
+// WaitForPrevious() of kernels/cuda/dependency.cuh: here kernels run one after the other, and what is checked is that
+// every thread of every one waits.
+inline void NoteWaitForPrevious() { current_thread->has_waited_for_previous = true; }
 
 // Prints the kernel, block, thread and `what`, and aborts.
 [[noreturn]] void Fault(const char* what);

@@ -62,4 +62,19 @@ T ShuffleSync(Shuffle kind, const char* name, uint32_t mask, T value, int argume
 
 uint32_t Ballot(const char* name, uint32_t mask, bool predicate);
 
+// Combine{}(a, b) over the values of all lanes of `mask`, for every one of them.
+template <typename Combine>
+uint32_t ReduceSync(const char* name, uint32_t mask, uint32_t value, Combine /*combine*/) {
+  WarpCollective(mask, name, &value, [](void* const* lanes, uint32_t mask) {
+    uint32_t result = *static_cast<const uint32_t*>(lanes[std::countr_zero(mask)]);
+    for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+      result = Combine{}(result, *static_cast<const uint32_t*>(lanes[std::countr_zero(rest)]));
+    }
+    for (uint32_t rest = mask; rest != 0; rest &= rest - 1) {
+      *static_cast<uint32_t*>(lanes[std::countr_zero(rest)]) = result;
+    }
+  });
+  return value;
+}
+
 }  // namespace switchyard::emulation

@@ -16,6 +16,7 @@ struct Shuffled {
 };
 
 __global__ void ShuffleAll(const float* in, const int* source, int width, int delta, Shuffled* out) {
+  WaitForPrevious();
   const float value = in[threadIdx.x];
   out[threadIdx.x] = {__shfl_sync(kAll, value, source[threadIdx.x], width), __shfl_xor_sync(kAll, value, delta, width),
                       __shfl_up_sync(kAll, value, static_cast<unsigned>(delta), width),
@@ -51,13 +52,22 @@ TEST(Shuffle, EqualsALoopOverLanes) {
 struct Votes {
   uint32_t ballot;
   int any, all;
+  uint32_t largest, smallest;
 };
+
+// Of a thread: those that vote 1 have values beyond 2^31.
+__host__ __device__ uint32_t ValueOf(int vote, uint32_t thread) {
+  return static_cast<uint32_t>(vote) << 31 | (thread * 37 % 101 + 1);
+}
 
 // The lower and the upper half of each warp vote apart.
 __global__ void Vote(const int* in, Votes* out) {
+  WaitForPrevious();
   const uint32_t mask = 0xFFFFu << (threadIdx.x & 16);
   const int predicate = in[threadIdx.x];
-  out[threadIdx.x] = {__ballot_sync(mask, predicate), __any_sync(mask, predicate), __all_sync(mask, predicate)};
+  const uint32_t value = ValueOf(predicate, threadIdx.x);
+  out[threadIdx.x] = {__ballot_sync(mask, predicate), __any_sync(mask, predicate), __all_sync(mask, predicate),
+                      __reduce_max_sync(mask, value), __reduce_min_sync(mask, value)};
 }
 
 TEST(Votes, CountTheLanesOfTheMaskOnly) {
@@ -72,13 +82,19 @@ TEST(Votes, CountTheLanesOfTheMaskOnly) {
     for (size_t i = 0; i < in.size(); ++i) {
       uint32_t ballot = 0;
       int count = 0;
+      uint32_t largest = 0;
+      uint32_t smallest = UINT32_MAX;
       for (size_t j = i / 16 * 16; j < i / 16 * 16 + 16; ++j) {
         ballot |= static_cast<uint32_t>(in[j]) << j % 32;
         count += in[j];
+        largest = std::max(largest, ValueOf(in[j], static_cast<uint32_t>(j)));
+        smallest = std::min(smallest, ValueOf(in[j], static_cast<uint32_t>(j)));
       }
       EXPECT_EQ(got[i].ballot, ballot);
       EXPECT_EQ(got[i].any != 0, count > 0);
       EXPECT_EQ(got[i].all != 0, count == 16);
+      EXPECT_EQ(got[i].largest, largest);
+      EXPECT_EQ(got[i].smallest, smallest);
     }
   }
 }
@@ -90,6 +106,7 @@ struct Totals {
 };
 
 __global__ void UpdateAll(const int* in, Totals* totals) {
+  WaitForPrevious();
   const int value = in[blockIdx.x * blockDim.x + threadIdx.x];
   atomicAdd(&totals->count, 1);
   atomicMax(&totals->largest, value);
@@ -123,6 +140,7 @@ TEST(Atomics, LoseNoUpdate) {
 }
 
 __global__ void StoreIndices(dim3* out) {
+  WaitForPrevious();
   const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
   out[block * blockDim.x * blockDim.y * blockDim.z + thread] =

@@ -177,7 +177,22 @@ TEST(ExpertPermutation, TakesManyExperts) {
   ExpectRight(RandomStep(40, 4, 0, 32, 0, 32));
 }
 
-TEST(ExpertPermutation, TakesNoExperts) { ExpectRight(RandomStep(17, 2, 0, 0, -1, 7)); }
+TEST(ExpertPermutation, TakesNoExperts) {
+  ExpectRight(RandomStep(17, 2, 0, 0, -1, 7));
+  ExpectRight(RandomStep(1100, 1, 0, 0, -1, 7));
+}
+
+// Around what one block with a thread per pair and a lane per expert can do, and the whole warps below.
+TEST(ExpertPermutation, CrossesTheBordersOfFewPairsAndExperts) {
+  for (const int64_t num_experts : {32, 33}) {
+    for (const int64_t pairs : {31, 32, 33, 64, 65, 1023, 1024, 1025}) {
+      SCOPED_TRACE(testing::Message() << pairs << " pairs, " << num_experts << " experts");
+      const auto last = static_cast<int>(num_experts) + 4;
+      ExpectRight(RandomStep(pairs, 1, 5, num_experts, -1, last + 5));  // all experts, and slots around them
+      ExpectRight(RandomStep(pairs, 1, 5, num_experts, last, last));    // the last expert alone
+    }
+  }
+}
 
 }  // namespace
 }  // namespace switchyard::cuda

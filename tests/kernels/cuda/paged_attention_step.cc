@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/cuda/paged_attention.h"
+#include "kernels/cuda/paged_attention_forms.h"
 #include "kernels/float8.h"
 #include "tests/kernels/cuda/device_vector.h"
 #include "tests/kernels/cuda/half_values.h"
@@ -168,9 +169,11 @@ class StepRunner {
     const DeviceVector<int32_t> token_sequence(token_sequence_);
     const DeviceVector<int32_t> sequence_begin(sequence_begin_);
     const DeviceVector<int32_t> page_table(page_table_);
-    const size_t scratch_bytes = PagedAttentionScratchBytes(num_sequences(), step_.num_heads, step_.head_dim);
-    DeviceVector<uint8_t> scratch(std::vector<uint8_t>(scratch_bytes, 0xFF));
-    DeviceVector<uint16_t> out(std::vector<uint16_t>(q_.size(), kNan));
+    std::vector<uint8_t> scratch_before(PagedAttentionScratchBytes(num_sequences(), step_.num_heads, step_.head_dim),
+                                        0xFF);
+    std::fill_n(scratch_before.begin(), MaxDecodeArrivals(step_.num_heads) * sizeof(int32_t), uint8_t{0});
+    const DeviceVector<uint8_t> scratch(scratch_before);
+    const DeviceVector<uint16_t> out(std::vector<uint16_t>(q_.size(), kNan));
     args.q = q.data();
     args.k_pages = k.data();
     args.v_pages = v.data();
@@ -183,6 +186,13 @@ class StepRunner {
     args.scratch = scratch.data();
     args.out = out.data();
     PagedAttention(args, TestStream());
+    if (NeedsDecodeForm(args) && NumDecodeSplits(args) > 1) {
+      // Once more with the scratch that the first left; blocks end in another order.
+      const DeviceVector<uint16_t> second(std::vector<uint16_t>(q_.size(), kNan));
+      args.out = second.data();
+      PagedAttention(args, TestStream());
+      EXPECT_EQ(second.ToHost(), out.ToHost());
+    }
     return out.ToHost();
   }
 

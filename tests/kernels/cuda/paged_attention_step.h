@@ -1,6 +1,6 @@
 // Steps of paged attention made of random numbers, for tests that compare with a plain loop in double precision.
 // Everything that must not be read (rows of pages beyond the context, pages of nobody, queries of padding rows, the
-// scratch at first) is NaN; unused page entries are -1.
+// scratch at first, but for its counters) is NaN; unused page entries are -1.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ struct AttentionStep {
   uint32_t seed = 1;
 };
 
-// Runs PagedAttention once and checks every element of its output; stops at the first wrong head.
+// Runs PagedAttention and checks every element of its output; stops at the first wrong head. Where keys are split it
+// runs twice, and gives the same bits.
 void ExpectCorrectAttention(const AttentionStep& step);
 
 }  // namespace switchyard::cuda

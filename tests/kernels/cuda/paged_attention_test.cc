@@ -81,6 +81,31 @@ TEST(PagedAttentionDecode, KeepsSharpAndFlatDistributions) {
   }
 }
 
+// Granules of 128, 64 and 32 keys, for head sizes of 64, 128 and 256: three of them are one part, one key more is not.
+TEST(PagedAttentionDecode, SplitsNoFewerKeysThanPay) {
+  for (const int64_t head_dim : {64, 128, 256}) {
+    const int64_t granule = 8192 / head_dim;
+    ExpectCorrectAttention({.head_dim = head_dim,
+                            .sequences = {{granule}, {3 * granule}, {3 * granule + 1}, {4 * granule}},
+                            .spare_context = 1000,
+                            .num_multiprocessors = 64});
+  }
+}
+
+// Parts times heads of a block: 33 * 16 are added up in a launch of their own, 32 * 16 and 33 * 15 are not.
+TEST(PagedAttentionDecode, CombinesManyPartsInALaunchOfTheirOwn) {
+  for (const int64_t heads : {15, 16}) {
+    ExpectCorrectAttention({.num_heads = heads,
+                            .num_kv_heads = 1,
+                            .head_dim = 136,
+                            .sequences = {{33 * 64}, {32 * 64}, {65}, {1}},
+                            .num_multiprocessors = 64});
+  }
+  // Two blocks of heads, one of which has but one.
+  ExpectCorrectAttention(
+      {.num_heads = 17, .num_kv_heads = 1, .head_dim = 136, .sequences = {{33 * 64}}, .num_multiprocessors = 64});
+}
+
 TEST(PagedAttentionDecode, UsesNoMoreScratchThanPromised) {
   for (const int64_t sequences : {1, 2, 3, 7, 100, 256, 257, 512, 513, 1024}) {
     for (const int64_t kv_heads : {1, 2, 8, 32}) {
@@ -95,7 +120,8 @@ TEST(PagedAttentionDecode, UsesNoMoreScratchThanPromised) {
         EXPECT_GE(splits, 1);
         if (splits == 1) continue;
         for (const int64_t max_sequences : {sequences, sequences + 1, 2 * sequences, int64_t{2048}}) {
-          EXPECT_LE(sequences * splits * 32 * (128 + 2) * sizeof(float),
+          EXPECT_LE(sequences, kMaxSplitSequences);
+          EXPECT_LE((MaxDecodeArrivals(32) + sequences * splits * 32 * (128 + 2)) * sizeof(float),
                     PagedAttentionScratchBytes(max_sequences, 32, 128));
         }
       }

@@ -117,9 +117,38 @@ void RouteTest::ExpectRouted(const RouterShape& shape, bool renormalize, const s
 // Every tile of tokens and experts, partial ones, hidden sizes with and without a rest, and both ways of dividing.
 TEST_P(RouteTest, ChoosesTheLargestOfTheSoftmax) {
   const RouterShape shapes[] = {
-      {1, 8, 2, 512},   {1, 8, 2, 2056},  {5, 8, 2, 40},   {1, 1, 1, 8},     {3, 3, 3, 24},     {2, 9, 4, 2048},
-      {17, 16, 2, 72},  {1, 60, 4, 520},  {1, 128, 8, 64}, {33, 128, 8, 40}, {130, 8, 2, 16},   {2, 512, 10, 136},
-      {1, 512, 16, 32}, {129, 40, 6, 16}, {700, 33, 2, 8}, {2100, 8, 2, 72}, {2100, 35, 2, 24}, {300, 4, 1, 32},
+      {1, 8, 2, 512},
+      {1, 8, 2, 2056},
+      {5, 8, 2, 40},
+      {1, 1, 1, 8},
+      {3, 3, 3, 24},
+      {2, 9, 4, 2048},
+      {17, 16, 2, 72},
+      {1, 60, 4, 520},
+      {1, 128, 8, 64},
+      {33, 128, 8, 40},
+      {130, 8, 2, 16},
+      {2, 512, 10, 136},
+      {1, 512, 16, 32},
+      {129, 40, 6, 16},
+      {700, 33, 2, 8},
+      {2100, 8, 2, 72},
+      {2100, 35, 2, 24},
+      {300, 4, 1, 32},
+      // Borders of the form for few tokens and experts: tokens of a block, hidden sizes kept in registers.
+      {2, 8, 8, 4096},
+      {3, 8, 2, 4104},
+      {1, 7, 2, 8192},
+      {1, 8, 2, 8200},
+      {128, 8, 2, 8},
+      {129, 8, 2, 8},
+      {257, 8, 2, 8},
+      {512, 5, 5, 8},
+      {513, 8, 2, 8},
+      // Of the keys of experts that a lane keeps.
+      {2, 31, 2, 8},
+      {2, 127, 8, 8},
+      {2, 129, 16, 8},
   };
   for (const RouterShape& shape : shapes) {
     const std::vector<uint16_t> x = RandomHalves(GetParam(), shape.num_tokens * shape.hidden_size, random_);
@@ -137,7 +166,7 @@ TEST_P(RouteTest, ChoosesTheLargestOfTheSoftmax) {
 }
 
 TEST_P(RouteTest, SkipsPaddingRows) {
-  const RouterShape shapes[] = {{40, 8, 2, 64}, {3, 128, 8, 64}, {150, 8, 2, 16}};
+  const RouterShape shapes[] = {{40, 8, 2, 64}, {3, 128, 8, 64}, {150, 8, 2, 16}, {300, 6, 6, 16}, {530, 8, 2, 16}};
   for (const RouterShape& shape : shapes) {
     for (const int64_t num_valid : {int64_t{0}, int64_t{1}, shape.num_tokens - 1, shape.num_tokens}) {
       for (const bool divide : {false, true}) {
@@ -154,7 +183,7 @@ TEST_P(RouteTest, SkipsPaddingRows) {
 
 // Logits are small integers here, so sums are exact and ties are many.
 TEST_P(RouteTest, PrefersTheLowestExpertAmongEquals) {
-  const RouterShape shapes[] = {{25, 8, 3, 8}, {9, 128, 8, 40}, {4, 512, 16, 8}};
+  const RouterShape shapes[] = {{25, 8, 3, 8}, {9, 128, 8, 40}, {4, 512, 16, 8}, {300, 5, 5, 8}, {520, 8, 3, 8}};
   for (const RouterShape& shape : shapes) {
     std::vector<uint16_t> x(shape.num_tokens * shape.hidden_size);
     for (uint16_t& value : x) value = HalfFromFloat(GetParam(), static_cast<float>(Uniform(-1, 1)));
@@ -185,26 +214,29 @@ TEST_P(RouteTest, PrefersTheLowestExpertAmongEquals) {
 }
 
 TEST_P(RouteTest, KeepsExpertsDistinctWhereLogitsAreNotNumbers) {
-  const RouterShape shape = {3, 40, 4, 16};
-  std::vector<uint16_t> x = RandomHalves(GetParam(), shape.num_tokens * shape.hidden_size, random_);
-  std::fill_n(x.begin(), shape.hidden_size, HalfFromFloat(GetParam(), NAN));
-  // Row 1: one logit is NaN, an infinite weight times 0.
-  x[shape.hidden_size + 5] = 0;
-  std::vector<uint16_t> w = RandomHalves(GetParam(), shape.num_experts * shape.hidden_size, random_);
-  w[7 * shape.hidden_size + 5] = HalfFromFloat(GetParam(), INFINITY);
-  // Row 2: a logit of minus infinity is never chosen.
-  x[2 * shape.hidden_size + 5] = HalfFromFloat(GetParam(), -1.0f);
-  for (const bool renormalize : {false, true}) {
-    const Routed routed = Run(shape, renormalize, x, w, false);
-    for (int64_t t = 0; t < shape.num_tokens; ++t) {
-      const std::set<int32_t> experts(&routed.experts[t * shape.top_k], &routed.experts[t * shape.top_k] + shape.top_k);
-      EXPECT_EQ(experts.size(), static_cast<size_t>(shape.top_k));
-      EXPECT_GE(*experts.begin(), 0);
-      EXPECT_LT(*experts.rbegin(), shape.num_experts);
-      EXPECT_EQ(std::isnan(routed.weights[t * shape.top_k]), t < 2) << "token " << t;
-      EXPECT_FALSE(t == 2 && experts.contains(7));
+  for (const int64_t num_experts : {40, 8}) {
+    const RouterShape shape = {3, num_experts, 4, 16};
+    std::vector<uint16_t> x = RandomHalves(GetParam(), shape.num_tokens * shape.hidden_size, random_);
+    std::fill_n(x.begin(), shape.hidden_size, HalfFromFloat(GetParam(), NAN));
+    // Row 1: one logit is NaN, an infinite weight times 0.
+    x[shape.hidden_size + 5] = 0;
+    std::vector<uint16_t> w = RandomHalves(GetParam(), shape.num_experts * shape.hidden_size, random_);
+    w[7 * shape.hidden_size + 5] = HalfFromFloat(GetParam(), INFINITY);
+    // Row 2: a logit of minus infinity is never chosen.
+    x[2 * shape.hidden_size + 5] = HalfFromFloat(GetParam(), -1.0f);
+    for (const bool renormalize : {false, true}) {
+      const Routed routed = Run(shape, renormalize, x, w, false);
+      for (int64_t t = 0; t < shape.num_tokens; ++t) {
+        const std::set<int32_t> experts(&routed.experts[t * shape.top_k],
+                                        &routed.experts[t * shape.top_k] + shape.top_k);
+        EXPECT_EQ(experts.size(), static_cast<size_t>(shape.top_k));
+        EXPECT_GE(*experts.begin(), 0);
+        EXPECT_LT(*experts.rbegin(), shape.num_experts);
+        EXPECT_EQ(std::isnan(routed.weights[t * shape.top_k]), t < 2) << "token " << t;
+        EXPECT_FALSE(t == 2 && experts.contains(7));
+      }
+      ExpectCounts(routed);
     }
-    ExpectCounts(routed);
   }
 }
 
