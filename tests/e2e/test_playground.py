@@ -14,8 +14,8 @@ from test_grpc import idle
 
 PHONE = (390, 844)
 DESK = (1280, 900)
-# The page's requests that can be aborted get so many events of a stream, then nothing until they are: however fast the
-# server is, the answer is not over. numHeld and numAborted count them.
+# The page's requests that can be aborted get so many events of a stream, then nothing until they are: so many tokens are
+# shown at most, however fast the server is. numHeld and numAborted count them.
 NUM_EVENTS = 8
 HOLD_STREAMS = """
 const [most] = arguments;
@@ -118,9 +118,10 @@ def test_chats_and_colours_tokens_by_expert(page, screenshots):
     assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_completes_text_and_stops(page, server):
+def test_completes_text_and_stops(page, long_server):
     if page.name_of_view != "desk":
         pytest.skip("once is enough")
+    page.get(long_server.url + "/")
     wait(page, lambda _: "8 experts" in text_of(page, "#model"))
     page.find_element(By.CSS_SELECTOR, 'input[value="completion"]').click()
     ask(page, "In the beginning")
@@ -130,7 +131,7 @@ def test_completes_text_and_stops(page, server):
     page.find_element(By.TAG_NAME, "summary").click()
     most = page.find_element(By.ID, "max_tokens")
     most.clear()
-    most.send_keys("4000")
+    most.send_keys(str(harness.ENDLESS_TOKENS))
     page.execute_script(HOLD_STREAMS, NUM_EVENTS)
     box = page.find_element(By.ID, "input")
     box.send_keys(Keys.CONTROL, Keys.ENTER)
@@ -148,7 +149,7 @@ def test_completes_text_and_stops(page, server):
     assert 1 <= shown() <= NUM_EVENTS
     assert text_of(page, "#timing").endswith(", done")  # no rate: the usage at the stream's end was not waited for
     assert page.find_elements(By.CSS_SELECTOR, ".message.error") == []
-    harness.wait_until(lambda: idle(server), "the request has ended")
+    harness.wait_until(lambda: idle(long_server), "the request has ended")
 
 
 def test_an_error_is_shown_and_markup_stays_text(page):

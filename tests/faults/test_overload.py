@@ -16,6 +16,8 @@ PLACES = 8
 QUEUE_SECONDS = 2.5
 FIRST_TOKEN_LIMIT = 5.0
 ANSWER = {"max_tokens": 400, "ignore_eos": True}
+# More than this is another client's load than this one can offer ten times: a faster server gets longer answers.
+MOST_SUSTAINABLE = 25  # answers a second
 
 
 def observed(server, name, bound):
