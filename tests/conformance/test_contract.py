@@ -98,13 +98,14 @@ def guarded(tmp_path_factory):
 def test_everything_needs_a_key(guarded, method, path):
     for header in ({}, {"Authorization": "Bearer secret-three"}, {"Authorization": "secret-one"},
                    {"Authorization": "Basic secret-one"}, {"Authorization": "Bearer secret-one-more"}):
-        reply = httpx.request(method, guarded.url + path, headers=header, content="{}" if method == "POST" else None)
+        reply = httpx.request(method, guarded.url + path, headers=header, content="{}" if method == "POST" else None,
+                              timeout=harness.PATIENCE)
         assert reply.status_code == 401, header
         assert reply.headers["www-authenticate"] == "Bearer"
         assert reply.json()["error"]["type"] == "authentication_error"
     for key in ("secret-one", "secret-two"):
         reply = httpx.request(method, guarded.url + path, headers={"Authorization": f"Bearer {key}"},
-                              content="{}" if method == "POST" else None)
+                              content="{}" if method == "POST" else None, timeout=harness.PATIENCE)
         assert reply.status_code != 401
 
 

@@ -116,7 +116,7 @@ def test_an_unknown_model_is_a_404(post):
 
 def test_unknown_paths_and_methods(server):
     assert server.get("/v1/nothing").status_code == 404
-    refused = httpx.delete(server.url + "/v1/models")
+    refused = httpx.delete(server.url + "/v1/models", timeout=harness.PATIENCE)
     assert refused.status_code == 405 and "GET" in refused.headers["allow"]
     assert "error" in refused.json()
 

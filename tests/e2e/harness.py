@@ -19,6 +19,7 @@ SOURCE = pathlib.Path(os.environ["E2E_SOURCE"])
 MODEL = SOURCE / "models" / "tiny-mixtral"
 NAME = "tiny-mixtral"
 PATIENCE = 120  # seconds; for a machine that is busy with other tests
+NOTICE = 5  # seconds for which a server that has failed says so before it ends
 
 
 def wait_until(condition, what, limit=PATIENCE):
@@ -30,6 +31,33 @@ def wait_until(condition, what, limit=PATIENCE):
             return value
         time.sleep(0.02)
     raise AssertionError(f"not within {limit} s: {what}")
+
+
+def long_model(directory):
+    """The bundled model with a longer context. A request for ENDLESS_TOKENS of it ends in minutes on any machine, for every
+    token reads all keys and values before it: what is to happen to a running request finds it running."""
+    model = directory / "long" / NAME
+    model.mkdir(parents=True)
+    for path in MODEL.iterdir():
+        if path.name != "config.json":
+            (model / path.name).symlink_to(path.resolve())
+    config = json.loads((MODEL / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 131072}))
+    return model
+
+
+ENDLESS_TOKENS = 120_000
+ROOM = ["--kv-cache", "2GiB"]  # per rank, for four of them; memory only as it is filled
+
+
+def within_notice(begin, ask):
+    """What `ask()` returns; None where it came too late, for the server that failed after `begin` had ended by then."""
+    try:
+        return ask()
+    except (httpx.TransportError, openai.APIConnectionError):
+        if time.monotonic() - begin < NOTICE:
+            raise
+        return None
 
 
 def free_port():

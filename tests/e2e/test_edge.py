@@ -1,5 +1,6 @@
 """The process's edge: what listens, what needs a key, SIGHUP, unix sockets, file descriptors."""
 
+import contextlib
 import json
 import os
 import re
@@ -38,7 +39,7 @@ def test_sighup_reads_keys_again_and_reopens_the_access_log(tmp_path):
         server.signal(signal.SIGHUP)
         harness.wait_until(lambda: status("second") == 200, "the new key is taken")
         assert status("first") == 401
-        harness.wait_until(lambda: log.exists() and log.read_text(), "the new log is written")
+        harness.wait_until(lambda: status("second") == 200 and log.exists() and log.read_text(), "the new log is written")
 
         keys.write_text("bad name:third\n")
         server.signal(signal.SIGHUP)
@@ -51,8 +52,12 @@ def test_sighup_reads_keys_again_and_reopens_the_access_log(tmp_path):
 
 def listening(pid):
     """Addresses in /proc/net's form that a process listens at: IPv4, or IPv6 with what is mapped into it."""
-    links = (f"/proc/{pid}/fd/{descriptor}" for descriptor in os.listdir(f"/proc/{pid}/fd"))
-    inodes = {link.removeprefix("socket:[").rstrip("]") for link in map(os.readlink, links) if link.startswith("socket:")}
+    inodes = set()
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            link = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+            if link.startswith("socket:"):
+                inodes.add(link.removeprefix("socket:[").rstrip("]"))
     lines = [line.split() for name in ("tcp", "tcp6") for line in open(f"/proc/{pid}/net/{name}").readlines()[1:]]
     return {fields[1] for fields in lines if fields[3] == "0A" and fields[9] in inodes}
 
@@ -94,10 +99,10 @@ def test_both_front_ends_serve_unix_sockets(tmp_path):
     process = harness.Process(tmp_path, "serve", "--model", harness.MODEL, "--http", f"unix:{http}", "--grpc",
                               f"unix:{rpc}", "--ready-file", ready)
     with process:
-        harness.wait_until(ready.exists, "the server is ready")
+        harness.wait_until(lambda: ready.exists() or process.process.poll() is not None, "the server is ready")
         assert json.loads(ready.read_text())["http"] == {"unix": str(http)}
         assert (os.stat(http).st_mode & 0o777, os.stat(rpc).st_mode & 0o777) == (0o600, 0o600)
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(http))) as client:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(http)), timeout=harness.PATIENCE) as client:
             assert client.get("http://localhost/v1/models").status_code == 200
         with grpc.insecure_channel(f"unix:{rpc}") as channel:
             stub = harness.generation_pb2_grpc.GenerationStub(channel)
@@ -113,6 +118,7 @@ def test_a_server_without_file_descriptors_recovers(tmp_path):
         open_now = len(os.listdir(f"/proc/{pid}/fd"))
         hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (open_now + 4, hard))
+        begin = time.monotonic()
         address = server.url.removeprefix("http://").split(":")
         crowd = [socket.create_connection((address[0], int(address[1]))) for _ in range(20)]
         harness.wait_until(lambda: "accepting a connection failed" in server.log(), "accept fails")
@@ -122,4 +128,5 @@ def test_a_server_without_file_descriptors_recovers(tmp_path):
         for connection in crowd:
             connection.close()
         assert server.get("/health").status_code == 200
-        assert server.log().count("accepting a connection failed") <= 2
+        # A warning in ten seconds at most.
+        assert server.log().count("accepting a connection failed") <= 2 + (time.monotonic() - begin) // 10

@@ -23,7 +23,8 @@ def request_for(text=None, chat=None, tokens=None, max_tokens=32, **fields):
 
 
 def endless(**fields):
-    request = request_for(text="In the beginning", max_tokens=4000, **fields)
+    """For a server of the long model."""
+    request = request_for(text="In the beginning", max_tokens=harness.ENDLESS_TOKENS, **fields)
     request.stop.ignore_eos = True
     return request
 
@@ -114,25 +115,25 @@ def test_batch_answers_while_the_client_still_asks(server):
     assert list(stream) == []
 
 
-def test_abort_ends_another_calls_request(server):
-    stream = server.stub.Generate(endless(request_id="to be aborted"))
+def test_abort_ends_another_calls_request(long_server):
+    stream = long_server.stub.Generate(endless(request_id="to be aborted"))
     next(stream)
-    server.stub.Abort(pb.AbortRequest(request_id="to be aborted"))
+    long_server.stub.Abort(pb.AbortRequest(request_id="to be aborted"))
     assert code_of(stream) == grpc.StatusCode.CANCELLED
-    harness.wait_until(lambda: idle(server), "all pages are back")
+    harness.wait_until(lambda: idle(long_server), "all pages are back")
 
 
-def test_cancellation_frees_the_pages(server):
-    stream = server.stub.Generate(endless())
+def test_cancellation_frees_the_pages(long_server):
+    stream = long_server.stub.Generate(endless())
     next(stream)
-    assert server.stub.GetLoad(pb.GetLoadRequest()).kv_pages_used > 0
+    assert long_server.stub.GetLoad(pb.GetLoadRequest()).kv_pages_used > 0
     stream.cancel()
-    harness.wait_until(lambda: idle(server), "all pages are back")
+    harness.wait_until(lambda: idle(long_server), "all pages are back")
 
 
-def test_deadline_ends_the_request(server):
-    assert code_of(server.stub.Generate(endless(), timeout=0.3)) == grpc.StatusCode.DEADLINE_EXCEEDED
-    harness.wait_until(lambda: idle(server), "all pages are back")
+def test_deadline_ends_the_request(long_server):
+    assert code_of(long_server.stub.Generate(endless(), timeout=0.3)) == grpc.StatusCode.DEADLINE_EXCEEDED
+    harness.wait_until(lambda: idle(long_server), "all pages are back")
 
 
 @pytest.mark.parametrize("request_, part", [

@@ -12,21 +12,22 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import harness
-from test_grpc import code_of, endless, request_for
+from test_grpc import code_of, endless, merge, request_for
+from test_openai_sdk import endless_completion
 
 
-def endless_completion(client, max_tokens=3500):
-    return client.completions.create(model=harness.NAME, prompt="In the beginning", max_tokens=max_tokens, stream=True,
-                                     temperature=0, extra_body={"ignore_eos": True})
-
-
-def test_sigterm_lets_streams_finish_and_refuses_new_requests(tmp_path):
-    with harness.Server(tmp_path, "--ranks", "2", "--drain-timeout", "100s") as server:
+def test_sigterm_lets_requests_finish_and_refuses_new_ones(tmp_path):
+    """Two endless streams, which go on, and one request that waits for their places, which is served to its end."""
+    with harness.Server(tmp_path, "--ranks", "2", "--drain-timeout", "10m", "--max-running-requests", "2", *harness.ROOM,
+                        model=harness.long_model(tmp_path)) as server:
         client = server.openai()
         assert server.get("/ready").status_code == 200
-        http_stream = iter(endless_completion(client))
+        http_stream = endless_completion(server)
         grpc_stream = server.stub.Generate(endless())
-        next(http_stream), next(grpc_stream)
+        chunks = iter(http_stream)
+        next(chunks), next(grpc_stream)
+        waiting = server.stub.Generate(request_for(text="In the beginning", max_tokens=20))
+        harness.wait_until(lambda: server.metric("switchyard:num_requests_waiting") == 1, "one request waits")
         server.terminate()
         harness.wait_until(lambda: server.get("/ready").status_code == 503, "/ready says 503")
         with pytest.raises(openai.InternalServerError) as refused:
@@ -36,13 +37,19 @@ def test_sigterm_lets_streams_finish_and_refuses_new_requests(tmp_path):
         health = health_pb2_grpc.HealthStub(server.channel)
         harness.wait_until(lambda: health.Check(health_pb2.HealthCheckRequest()).status ==
                            health_pb2.HealthCheckResponse.NOT_SERVING, "health is NOT_SERVING")
-        assert [chunk for chunk in http_stream][-1].choices[0].finish_reason == "length"
-        assert [response for response in grpc_stream][-1].usage.completion_tokens == 4000
+        # What comes after all that was generated until now was generated during the drain.
+        so_far = int(server.metric("switchyard:generation_tokens_total"))
+        for _ in range(so_far + 1):
+            assert next(chunks).choices[0].finish_reason is None
+            assert not next(grpc_stream).HasField("finish")
+        http_stream.close()
+        grpc_stream.cancel()
+        assert merge(waiting).usage.completion_tokens == 20
         assert server.wait() == 0, server.log()
 
 
 def test_requests_beyond_the_drain_timeout_are_ended_and_reported(tmp_path):
-    with harness.Server(tmp_path, "--drain-timeout", "0s") as server:
+    with harness.Server(tmp_path, "--drain-timeout", "0s", *harness.ROOM, model=harness.long_model(tmp_path)) as server:
         stream = server.stub.Generate(endless())
         next(stream)
         server.terminate()
@@ -52,7 +59,7 @@ def test_requests_beyond_the_drain_timeout_are_ended_and_reported(tmp_path):
 
 
 def test_a_second_signal_quits_at_once(tmp_path):
-    with harness.Server(tmp_path) as server:
+    with harness.Server(tmp_path, "--drain-timeout", "10m", *harness.ROOM, model=harness.long_model(tmp_path)) as server:
         stream = server.stub.Generate(endless())
         next(stream)
         server.signal(signal.SIGINT)
@@ -92,4 +99,4 @@ def test_metrics_wear_vllms_prefix_on_demand(tmp_path):
     with harness.Server(tmp_path, "--metrics-alias", "vllm") as server:
         for prefix in ("switchyard", "vllm"):
             assert server.metric(f"{prefix}:num_requests_running") == 0
-        assert httpx.get(server.url + "/version").status_code == 200
+        assert server.get("/version").status_code == 200

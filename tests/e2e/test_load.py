@@ -5,7 +5,7 @@ import random
 
 import harness
 from switchyard.v1 import generation_pb2 as pb
-from test_grpc import endless, idle, merge, request_for
+from test_grpc import idle, merge, request_for
 
 NUM_STREAMS = 64
 
@@ -23,8 +23,8 @@ def stream_http(client, dice):
 
 
 def stream_grpc(server, dice):
-    request = endless()
-    request.stop.max_tokens = dice.randint(20, 60)
+    request = request_for(text="In the beginning", max_tokens=dice.randint(20, 60))
+    request.stop.ignore_eos = True
     leave_after = dice.choice([None, 0, 1, 5, 15])
     stream = server.stub.Generate(request)
     for i, _ in enumerate(stream):

@@ -77,14 +77,19 @@ def test_same_seed_same_text(client):
     assert first == again != other
 
 
-def test_leaving_a_stream_ends_its_request(client, server):
-    stream = client.completions.create(model=harness.NAME, prompt="In the beginning", max_tokens=4000, stream=True,
-                                       extra_body={"ignore_eos": True})
+def endless_completion(server):
+    """For a server of the long model."""
+    return server.openai().completions.create(model=harness.NAME, prompt="In the beginning", stream=True,
+                                              max_tokens=harness.ENDLESS_TOKENS, extra_body={"ignore_eos": True})
+
+
+def test_leaving_a_stream_ends_its_request(long_server):
+    stream = endless_completion(long_server)
     next(iter(stream))
-    assert server.metric("switchyard:num_requests_running") >= 1
+    assert long_server.metric("switchyard:num_requests_running") >= 1
     stream.close()
-    harness.wait_until(lambda: server.metric("switchyard:num_requests_running") == 0, "the request has ended")
-    assert server.metric("switchyard:kv_cache_usage_perc") == 0
+    harness.wait_until(lambda: long_server.metric("switchyard:num_requests_running") == 0, "the request has ended")
+    assert long_server.metric("switchyard:kv_cache_usage_perc") == 0
 
 
 @pytest.mark.parametrize("field, value", [("temperature", -1), ("top_p", 2), ("max_tokens", -5), ("prompt", [10**6])])

@@ -10,9 +10,48 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import harness
+from test_grpc import idle
 
 PHONE = (390, 844)
 DESK = (1280, 900)
+# The page's requests that can be aborted get so many events of a stream, then nothing until they are: so many tokens are
+# shown at most, however fast the server is. numHeld and numAborted count them.
+NUM_EVENTS = 8
+HOLD_STREAMS = """
+const [most] = arguments;
+const fetchFromServer = window.fetch;
+window.numHeld = window.numAborted = 0;
+window.fetch = async (path, options) => {
+  const response = await fetchFromServer(path, options);
+  const signal = options.signal;
+  if (!signal) return response;
+  const aborted = new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const encoder = new TextEncoder();
+  let text = "";
+  let passed = 0;
+  return new Response(new ReadableStream({
+    async pull(controller) {
+      while (passed < most && !text.includes("\\n\\n")) {
+        const { value, done } = await reader.read();
+        if (done) return controller.close();
+        text += value;
+      }
+      if (passed < most) {
+        const end = text.indexOf("\\n\\n") + 2;
+        controller.enqueue(encoder.encode(text.slice(0, end)));
+        text = text.slice(end);
+        ++passed;
+        return;
+      }
+      ++window.numHeld;
+      await aborted;
+      ++window.numAborted;
+      controller.error(signal.reason);
+    },
+  }), response);
+};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +118,10 @@ def test_chats_and_colours_tokens_by_expert(page, screenshots):
     assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def test_completes_text_and_stops(page):
+def test_completes_text_and_stops(page, long_server):
     if page.name_of_view != "desk":
         pytest.skip("once is enough")
+    page.get(long_server.url + "/")
     wait(page, lambda _: "8 experts" in text_of(page, "#model"))
     page.find_element(By.CSS_SELECTOR, 'input[value="completion"]').click()
     ask(page, "In the beginning")
@@ -91,17 +131,25 @@ def test_completes_text_and_stops(page):
     page.find_element(By.TAG_NAME, "summary").click()
     most = page.find_element(By.ID, "max_tokens")
     most.clear()
-    most.send_keys("4000")
+    most.send_keys(str(harness.ENDLESS_TOKENS))
+    page.execute_script(HOLD_STREAMS, NUM_EVENTS)
     box = page.find_element(By.ID, "input")
     box.send_keys(Keys.CONTROL, Keys.ENTER)
 
-    def num_tokens(*_):
+    def shown():
         return page.execute_script("return document.querySelectorAll('.message .token').length")
 
-    WebDriverWait(page, harness.PATIENCE, poll_frequency=0.01).until(lambda _: num_tokens() > 3)
+    wait(page, lambda _: page.execute_script("return window.numHeld") == 1)
+    wait(page, lambda _: shown() > 0)
+    assert not page.find_element(By.ID, "send").is_enabled() and page.find_element(By.ID, "stop").is_enabled()
     box.send_keys(Keys.ESCAPE)
     wait(page, lambda _: page.find_element(By.ID, "send").is_enabled())
-    assert num_tokens() < 4000
+    assert not page.find_element(By.ID, "stop").is_enabled()
+    assert page.execute_script("return window.numAborted") == 1
+    assert 1 <= shown() <= NUM_EVENTS
+    assert text_of(page, "#timing").endswith(", done")  # no rate: the usage at the stream's end was not waited for
+    assert page.find_elements(By.CSS_SELECTOR, ".message.error") == []
+    harness.wait_until(lambda: idle(long_server), "the request has ended")
 
 
 def test_an_error_is_shown_and_markup_stays_text(page):

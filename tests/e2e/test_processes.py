@@ -3,13 +3,16 @@
 import concurrent.futures
 import json
 import signal
+import time
 
 import grpc
+import httpx
 import openai
 import pytest
 
 import harness
 from test_grpc import endless, merge, request_for
+from test_openai_sdk import endless_completion
 
 
 def test_two_processes_generate_what_one_does():
@@ -42,9 +45,10 @@ def pair(tmp_path):
     port = harness.free_port()
     for name in ("leader", "follower"):
         (tmp_path / name).mkdir()
-    serve = ["serve", "--model", harness.MODEL, "--collective-timeout", "20s"]
-    with harness.Process(tmp_path / "follower", *serve, environment=harness.launcher_environment(1, 2, port)) as follower:
-        with harness.Server(tmp_path / "leader", "--collective-timeout", "20s",
+    model = harness.long_model(tmp_path)
+    with harness.Process(tmp_path / "follower", "serve", "--model", model, *harness.ROOM,
+                         environment=harness.launcher_environment(1, 2, port)) as follower:
+        with harness.Server(tmp_path / "leader", *harness.ROOM, model=model,
                             environment=harness.launcher_environment(0, 2, port)) as leader:
             yield leader, follower
 
@@ -61,11 +65,10 @@ def test_a_pair_serves_and_both_end_on_sigterm(pair):
 
 def test_a_killed_rank_fails_requests_by_name_and_nothing_hangs(pair):
     leader, follower = pair
-    client = leader.openai()
-    http_stream = iter(client.completions.create(model=harness.NAME, prompt="In the beginning", max_tokens=4000,
-                                                 stream=True, extra_body={"ignore_eos": True}))
+    http_stream = iter(endless_completion(leader))
     grpc_stream = leader.stub.Generate(endless())
     next(http_stream), next(grpc_stream)
+    begin = time.monotonic()
     follower.signal(signal.SIGKILL)
     with pytest.raises(grpc.RpcError) as lost:
         list(grpc_stream)
@@ -74,9 +77,9 @@ def test_a_killed_rank_fails_requests_by_name_and_nothing_hangs(pair):
     with pytest.raises(openai.APIError) as lost:
         list(http_stream)
     assert "rank 1" in str(lost.value)
-    with pytest.raises(openai.InternalServerError) as refused:
-        client.completions.create(model=harness.NAME, prompt="hello")
-    assert refused.value.status_code == 503 and "rank 1" in str(refused.value)
-    assert leader.get("/ready").status_code == 503
+    for path, arguments in (("/v1/completions", {"json": {"prompt": "hello"}}), ("/ready", {})):
+        refused = harness.within_notice(begin, lambda: httpx.request(
+            "POST" if arguments else "GET", leader.url + path, timeout=harness.PATIENCE, **arguments))
+        assert refused is None or (refused.status_code == 503 and "rank 1" in refused.text)
     assert leader.wait() == 1  # by itself: a supervisor is to start the job anew
     assert "rank 1" in leader.log()

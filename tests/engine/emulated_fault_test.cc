@@ -48,7 +48,7 @@ TEST_F(EmulatedFaultTest, AnErrorOfNcclOnOneRankEndsRequestsOnAllAsUnavailable) 
   const absl::Time begin = absl::Now();
   // The watching thread may take a moment to see it: until then requests still succeed.
   Completion last;
-  for (int i = 0; absl::Now() < begin + absl::Seconds(10); ++i) {
+  for (int i = 0; absl::Now() < begin + absl::Seconds(60); ++i) {
     request.id = absl::StrCat("after ", i);
     if (!engine->Health().ok()) break;
     last = RunAlone(*engine, request);
@@ -56,14 +56,14 @@ TEST_F(EmulatedFaultTest, AnErrorOfNcclOnOneRankEndsRequestsOnAllAsUnavailable) 
   }
   EXPECT_TRUE(absl::IsUnavailable(engine->Health())) << engine->Health();
   EXPECT_NE(engine->Health().message().find("rank 1"), std::string::npos) << engine->Health();
-  while (engine->Failure().ok() && absl::Now() < begin + absl::Seconds(30)) absl::SleepFor(absl::Milliseconds(10));
+  while (engine->Failure().ok() && absl::Now() < begin + absl::Seconds(120)) absl::SleepFor(absl::Milliseconds(10));
   EXPECT_TRUE(absl::IsUnavailable(engine->Failure())) << "for good, without restart_ranks";
   EXPECT_EQ(last.finish, FinishReason::kError);
   EXPECT_TRUE(absl::IsUnavailable(last.status)) << last.status;
   // Nothing hangs: the engine ends, and what comes later is refused.
   EXPECT_TRUE(absl::IsUnavailable(engine->Submit(GreedyRequest("late", {1}, 1), [](const RequestUpdate&) {})));
   engine.reset();
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(60));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(180));
 }
 
 TEST_F(EmulatedFaultTest, RanksAreBuiltAnewAfterOneIsLostAndAnswerAsBefore) {

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <condition_variable>
 #include <future>
 #include <mutex>
@@ -11,8 +10,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "engine/retry_after.h"
 #include "tests/engine/blocking_client.h"
 
 namespace switchyard {
@@ -231,98 +228,6 @@ TEST(Engine, RefusesWhatItCannotServeAndNamesTheField) {
   EXPECT_EQ(RunAlone(*engine, good).finish, FinishReason::kLength);
 }
 
-TEST(Engine, FullQueueIsRefusedAndOthersGoOn) {
-  EngineConfig config = TinyConfig();
-  config.max_running_requests = 2;
-  config.max_queued_requests = 2;
-  const std::unique_ptr<Engine> engine = StartEngine(config);
-  std::mutex mu;
-  std::condition_variable done;
-  int num_accepted = 0, num_refused = 0, num_finished = 0;
-  for (int i = 0; i < 8; ++i) {
-    GenerationRequest request = GreedyRequest(absl::StrCat("r", i), {1, 50, 60}, 200);
-    request.stop.ignore_eos = true;
-    const absl::Status status = engine->Submit(request, [&](RequestUpdate update) {
-      if (!update.finish.has_value()) return;
-      const std::lock_guard lock(mu);
-      EXPECT_EQ(*update.finish, FinishReason::kLength);
-      ++num_finished;
-      done.notify_all();
-    });
-    if (status.ok()) {
-      ++num_accepted;
-    } else {
-      EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
-      ++num_refused;
-    }
-  }
-  EXPECT_GE(num_accepted, 4);
-  EXPECT_GT(num_refused, 0);
-  std::unique_lock lock(mu);
-  done.wait(lock, [&] { return num_finished == num_accepted; });
-}
-
-TEST(Engine, ARefusalSaysWhatWaitsAndWhenToComeBack) {
-  EngineConfig config = TinyConfig();
-  config.max_running_requests = 1;
-  config.max_queued_requests = 1;
-  const std::unique_ptr<Engine> engine = StartEngine(config);
-  absl::Status refusal;
-  std::vector<std::string> taken;
-  std::promise<void> ended;
-  std::atomic<int> num_left = 1;  // and one for each that is taken
-  const auto end_one = [&] {
-    if (--num_left == 0) ended.set_value();
-  };
-  for (int i = 0; refusal.ok(); ++i) {
-    GenerationRequest request = GreedyRequest(absl::StrCat("r", i), {1, 50, 60}, 1000);
-    request.stop.ignore_eos = true;
-    ++num_left;
-    refusal = engine->Submit(request, [&](const RequestUpdate& update) {
-      if (update.finish.has_value()) end_one();
-    });
-    if (refusal.ok()) {
-      taken.push_back(request.id);
-    } else {
-      --num_left;
-    }
-  }
-  EXPECT_TRUE(absl::IsResourceExhausted(refusal)) << refusal;
-  EXPECT_NE(refusal.message().find("--max-queued-requests 1"), std::string::npos) << refusal;
-  EXPECT_GE(RetryAfterSeconds(refusal).value_or(0), 1) << refusal;
-  EXPECT_EQ(engine->Stats().requests_rejected[static_cast<size_t>(RejectReason::kQueuedRequests)], 1u);
-  for (const std::string& id : taken) engine->Abort(id);
-  end_one();
-  ended.get_future().wait();
-}
-
-TEST(Engine, WaitingTooLongEndsInResourceExhaustedAndRunningTooLongInDeadlineExceeded) {
-  EngineConfig config = TinyConfig();
-  config.max_running_requests = 1;
-  config.max_queue_time = absl::Milliseconds(50);
-  config.max_request_time = absl::Milliseconds(400);
-  const std::unique_ptr<Engine> engine = StartEngine(config);
-  std::vector<GenerationRequest> requests;
-  for (const char* id : {"runs", "waits"}) {
-    requests.push_back(GreedyRequest(id, {1, 50, 60}, 4000));
-    requests.back().stop.ignore_eos = true;
-  }
-  const std::vector<Completion> ends = RunTogether(*engine, requests);
-  EXPECT_EQ(ends[0].finish, FinishReason::kAborted);
-  EXPECT_TRUE(absl::IsDeadlineExceeded(ends[0].status)) << ends[0].status;
-  EXPECT_NE(ends[0].status.message().find("--max-request-seconds is 400ms"), std::string::npos) << ends[0].status;
-  EXPECT_GT(ends[0].usage.completion_tokens, 0);
-  EXPECT_TRUE(absl::IsResourceExhausted(ends[1].status)) << ends[1].status;
-  EXPECT_NE(ends[1].status.message().find("--max-queue-seconds is 50ms"), std::string::npos) << ends[1].status;
-  EXPECT_TRUE(RetryAfterSeconds(ends[1].status).has_value());
-  EXPECT_EQ(engine->Stats().requests_rejected[static_cast<size_t>(RejectReason::kQueueTime)], 1u);
-  EXPECT_EQ(engine->Stats().kv_pages_used, 0);
-  // A client's own deadline.
-  requests[0].deadline = absl::Now() + absl::Milliseconds(50);
-  const Completion hurried = RunAlone(*engine, requests[0]);
-  EXPECT_TRUE(absl::IsDeadlineExceeded(hurried.status)) << hurried.status;
-}
-
 TEST(Engine, DrainFinishesWhatRunsAndTakesNothingNew) {
   const std::unique_ptr<Engine> engine = StartEngine(TinyConfig());
   std::mutex mu;
@@ -340,22 +245,6 @@ TEST(Engine, DrainFinishesWhatRunsAndTakesNothingNew) {
   EXPECT_EQ(finish, FinishReason::kLength);
   EXPECT_TRUE(absl::IsUnavailable(engine->Submit(GreedyRequest("late", {1}, 1), [](RequestUpdate) {})));
   EXPECT_TRUE(absl::IsUnavailable(engine->Health()));
-}
-
-TEST(Engine, DrainAbortsAtItsLimit) {
-  const std::unique_ptr<Engine> engine = StartEngine(TinyConfig());
-  std::optional<FinishReason> finish;
-  GenerationRequest request = GreedyRequest("long", {1, 50, 60}, 4000);
-  request.stop.ignore_eos = true;
-  ASSERT_TRUE(engine
-                  ->Submit(request,
-                           [&](RequestUpdate update) {
-                             if (update.finish.has_value()) finish = update.finish;
-                           })
-                  .ok());
-  EXPECT_TRUE(absl::IsDeadlineExceeded(engine->Drain(absl::Milliseconds(50))));
-  EXPECT_EQ(finish, FinishReason::kAborted);
-  EXPECT_EQ(engine->Stats().kv_pages_used, 0);
 }
 
 TEST(Engine, CountsEveryRoutedToken) {

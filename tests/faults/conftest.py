@@ -5,17 +5,20 @@ import pytest
 import faults
 import harness
 
-# Short limits, so that what should end does so within the test.
-FLAGS = ["--ranks", "2", "--http-header-timeout", "2s", "--http-body-timeout", "2s", "--http-idle-timeout", "5s",
-         "--http-write-timeout", "3s", "--http-max-body-size", "2MiB", "--max-queued-requests", "64",
-         "--max-running-requests", "8"]
+# Limits so short that what should end does so within the test, and so long that a client who is held up by this machine
+# keeps them. The KV cache holds one faults.LONG_ANSWER on each rank.
+FLAGS = ["--ranks", "2", "--http-header-timeout", "8s", "--http-body-timeout", "8s", "--http-idle-timeout", "8s",
+         "--http-write-timeout", "8s", "--http-max-body-size", "2MiB", "--max-queued-requests", "64",
+         "--max-running-requests", "8", "--max-model-len", "32000", "--kv-cache", "128MiB"]
 MEMORY_BOUND = 256 * 2**20  # bytes that an attack may add to what the server holds
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """One server for all attacks on a healthy process: none may leave a trace that the next one meets."""
-    with harness.Server(tmp_path_factory.mktemp("server"), *FLAGS) as running:
+    """One server for all attacks on a healthy process: none may leave a trace that the next one meets. In the context of
+    its model there is room for answers of faults.LONG_ANSWER tokens."""
+    directory = tmp_path_factory.mktemp("server")
+    with harness.Server(directory, *FLAGS, model=harness.long_model(directory)) as running:
         faults.warm_up(running)
         yield running
         assert running.process.poll() is None, running.log()

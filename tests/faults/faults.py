@@ -13,6 +13,7 @@ import harness
 
 PROMPTS = ["In the beginning", "What is 12 + 7?", "To be, or not", "hello"]
 TOKENS = 16
+LONG_ANSWER = 30_000  # tokens: of harness.long_model more than ten seconds of work, whatever the machine
 
 
 def resident_bytes(pid):
@@ -81,6 +82,15 @@ class Bystander(threading.Thread):
 def connect(server):
     address = urllib.parse.urlsplit(server.url)
     return socket.create_connection((address.hostname, address.port), timeout=harness.PATIENCE)
+
+
+def num_held(server, connections):
+    """How many of these connections the server still holds: what it has closed has no descriptor, though the kernel may
+    have bytes left to send."""
+    ends = {(urllib.parse.urlsplit(server.url).port, connection.getsockname()[1]) for connection in connections}
+    with open("/proc/net/tcp") as table:
+        rows = [line.split() for line in table.readlines()[1:]]
+    return sum(1 for row in rows if tuple(int(row[i].split(":")[1], 16) for i in (1, 2)) in ends and row[9] != "0")
 
 
 def send_ignoring_refusal(connection, data):

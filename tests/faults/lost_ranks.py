@@ -18,6 +18,7 @@ class LostRanks(threading.Thread):
         super().__init__()
         self.directory = directory
         self.seconds_between = seconds_between
+        self.model = harness.long_model(directory)
         self.port = harness.free_port()
         self.ended = threading.Event()
         self.follower = None
@@ -27,12 +28,13 @@ class LostRanks(threading.Thread):
     def start_follower(self):
         directory = self.directory / f"follower-{len(self.resident)}"
         directory.mkdir()
-        self.follower = harness.Process(directory, "serve", "--model", harness.MODEL, *self.flags(),
+        self.follower = harness.Process(directory, "serve", "--model", self.model, *self.flags(),
                                         environment=harness.launcher_environment(1, 2, self.port))
 
     @staticmethod
     def flags():
-        return "--restart-ranks", "1000", "--threads", "1"
+        # A process that the rest of the soak holds up for a while is not lost.
+        return "--restart-ranks", "1000", "--threads", "1", "--rank-timeout", "60s", *harness.ROOM
 
     def run(self):
         try:
@@ -47,7 +49,7 @@ class LostRanks(threading.Thread):
         self.start_follower()
         leader_directory = self.directory / "leader"
         leader_directory.mkdir()
-        with harness.Server(leader_directory, *self.flags(),
+        with harness.Server(leader_directory, *self.flags(), model=self.model,
                             environment=harness.launcher_environment(0, 2, self.port)) as leader:
             expected = faults.complete(leader, faults.PROMPTS[0]).json()["choices"][0]["text"]
             while not self.ended.is_set():
@@ -64,7 +66,7 @@ class LostRanks(threading.Thread):
     def lose_one(self, leader):
         """With a request in flight, which is told so; returns once another process has taken the place."""
         with httpx.stream("POST", leader.url + "/v1/completions", timeout=harness.PATIENCE, json={
-                "prompt": "In the beginning", "max_tokens": 3000, "ignore_eos": True, "stream": True}) as stream:
+                "prompt": "In the beginning", "max_tokens": harness.ENDLESS_TOKENS, "ignore_eos": True, "stream": True}) as stream:
             lines = stream.iter_lines()
             next(lines)
             self.follower.signal(signal.SIGKILL)

@@ -31,7 +31,7 @@ def test_clients_vanish_in_prefill_and_decode(attacked, stream, wait):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: start_and_vanish(attacked, wait, prompt=LONG_PROMPT, max_tokens=1000, stream=stream,
                                                  ignore_eos=True), range(16)))
-    harness.wait_until(lambda: attacked.metric("switchyard:num_requests_waiting") == 0, "nothing waits", limit=30)
+    harness.wait_until(lambda: attacked.metric("switchyard:num_requests_waiting") == 0, "nothing waits")
 
 
 def test_a_grpc_client_vanishes(attacked):
@@ -43,19 +43,22 @@ def test_a_grpc_client_vanishes(attacked):
 
 
 def test_readers_that_stall_are_dropped(attacked):
-    """Streams nobody reads: their buffers fill, then they are aborted, and their pages come back."""
+    """Streams nobody reads: their buffers fill, then they are aborted, and their pages come back. Of each there is more
+    than the kernel holds for a connection, so that none comes to its end unread, however fast it is generated."""
     connections = []
     for _ in range(4):
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         connection.connect(tuple(attacked.url.removeprefix("http://").split(":"))[:1] + (int(attacked.url.rsplit(":", 1)[1]),))
-        body = faults.body_of(max_tokens=4000, stream=True, ignore_eos=True, logprobs=20, n=2)
+        body = faults.body_of(max_tokens=10_000, stream=True, ignore_eos=True, logprobs=20, n=2)
         connection.sendall(faults.post_head("/v1/completions", f"Content-Length: {len(body)}") + body)
         connections.append(connection)
-    harness.wait_until(lambda: attacked.metric("switchyard:num_requests_running") >= 4, "the streams run")
-    harness.wait_until(lambda: attacked.metric("switchyard:num_requests_running") <= 1, "the stalled streams are ended",
-                       limit=90)
     for connection in connections:
+        assert connection.recv(1, socket.MSG_PEEK), "the stream has begun"
+    harness.wait_until(lambda: faults.num_held(attacked, connections) == 0, "the streams are dropped")
+    for connection in connections:
+        status, text = faults.reply_of(connection)
+        assert status == 200 and "data: {" in text and "[DONE]" not in text
         connection.close()
 
 
@@ -102,7 +105,8 @@ def test_ten_times_the_load_over_grpc(attacked):
 def test_a_deadline_ends_the_request(attacked):
     with pytest.raises(grpc.RpcError) as ended:
         list(attacked.stub.Generate(generation_pb2.GenerateRequest(
-            text="In the beginning", stop=generation_pb2.StopParams(max_tokens=4000, ignore_eos=True)), timeout=0.5))
+            text="In the beginning", stop=generation_pb2.StopParams(max_tokens=faults.LONG_ANSWER, ignore_eos=True)),
+            timeout=0.5))
     assert ended.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
@@ -145,4 +149,4 @@ def test_template_and_grammar_bombs(attacked):
         begin = time.monotonic()
         reply = httpx.post(attacked.url + "/v1/chat/completions", json=body, timeout=harness.PATIENCE)
         assert reply.status_code in (400, 413), reply.text
-        assert time.monotonic() - begin < 30
+        assert time.monotonic() - begin < harness.PATIENCE / 2

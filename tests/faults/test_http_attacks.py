@@ -28,8 +28,8 @@ def test_endless_header_lines(attacked):
         for index in range(100_000):
             if not faults.send_ignoring_refusal(connection, b"X-%d: a\r\n" % index):
                 break
-        else:
-            pytest.fail("the server took 100,000 header lines")
+        # The kernel may have taken all of them; the server has not, or it would wait for more and answer 408.
+        assert faults.reply_of(connection)[0] in (431, None)
 
 
 def test_a_giant_request_line(attacked):
@@ -96,36 +96,34 @@ def test_garbage(attacked, garbage):
 
 
 def test_slow_senders_of_headers_are_cut_off(attacked):
-    begin = time.monotonic()
+    end = time.monotonic() + harness.PATIENCE
     connections = [faults.connect(attacked) for _ in range(50)]
     for connection in connections:
         connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n")
     open_ones = connections
-    while open_ones and time.monotonic() - begin < 30:
+    while open_ones and time.monotonic() < end:
         time.sleep(0.3)
         open_ones = [connection for connection in open_ones if faults.send_ignoring_refusal(connection, b"X-A: b\r\n")]
     for connection in connections:
         connection.close()
-    assert not open_ones, f"{len(open_ones)} of 50 slow senders are still connected after 30 s"
+    assert not open_ones, f"{len(open_ones)} of 50 slow senders are still connected"
 
 
 def test_a_slow_sender_of_a_body_is_cut_off(attacked):
     with faults.connect(attacked) as connection:
-        connection.sendall(faults.post_head("/v1/completions", "Content-Length: 1000"))
-        for _ in range(100):
-            time.sleep(0.1)
-            if not faults.send_ignoring_refusal(connection, b" "):
-                break
-        else:
-            pytest.fail("the server waited 10 s for a body with a limit of 2 s")
+        connection.sendall(faults.post_head("/v1/completions", "Content-Length: 2000"))
+        end = time.monotonic() + harness.PATIENCE
+        while faults.send_ignoring_refusal(connection, b" "):
+            assert time.monotonic() < end, "the server waits for the body"
+            time.sleep(0.2)
 
 
 def test_idle_connections_are_closed(attacked):
     with faults.connect(attacked) as connection:
         connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
         begin = time.monotonic()
-        assert faults.reply_of(connection)[0] == 200  # reads until the server closes
-        assert time.monotonic() - begin < 30
+        assert faults.reply_of(connection)[0] == 200  # reads until the server closes, or PATIENCE is over
+        assert time.monotonic() - begin < harness.PATIENCE
 
 
 DEEP = ["[" * 500_000, "{\"a\":" * 200_000, "[" * 100_000 + "]" * 100_000,

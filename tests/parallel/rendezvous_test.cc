@@ -14,7 +14,7 @@ namespace {
 class Rendezvous : public testing::Test {
  protected:
   std::unique_ptr<RendezvousClient> Connect() {
-    return *ConnectRendezvous("127.0.0.1", server_->port(), absl::Now() + absl::Seconds(30));
+    return *ConnectRendezvous("127.0.0.1", server_->port(), absl::Now() + absl::Minutes(2));
   }
   // Sends raw bytes as a stranger might; whether the server then closes the connection without an answer.
   bool ClosesAfter(const std::string& bytes) {
@@ -48,7 +48,7 @@ TEST_F(Rendezvous, WaitsForAValue) {
     const auto client = Connect();
     ASSERT_TRUE(client->Set("rank" + std::to_string(rank), std::to_string(rank)).ok());
     for (int r = 0; r < 4; ++r) {
-      const auto value = client->Get("rank" + std::to_string(r), absl::Now() + absl::Seconds(30));
+      const auto value = client->Get("rank" + std::to_string(r), absl::Now() + absl::Minutes(2));
       ASSERT_TRUE(value.ok()) << value.status();
       EXPECT_EQ(*value, std::to_string(r));
     }

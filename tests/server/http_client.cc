@@ -17,7 +17,7 @@ namespace switchyard {
 namespace {
 
 void SetTimeLimit(int descriptor) {
-  const timeval limit{.tv_sec = 20, .tv_usec = 0};
+  const timeval limit{.tv_sec = 120, .tv_usec = 0};
   setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 }
 

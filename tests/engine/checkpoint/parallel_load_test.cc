@@ -114,7 +114,7 @@ TEST_P(AnyNumberOfThreads, StopsAtTheFirstFailedReadAndNamesFileAndTensor) {
   ReadRecord record([&](const ByteRange& range) {
     if (has_failed) {
       // Time for the failure to become known; no more than a few reads may have begun by then.
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
       ++later_reads;
     }
     // The first read of the second file that is not its header's.
@@ -186,7 +186,7 @@ TEST_F(ParallelLoadTest, ThreadsReadAtTheSameTime) {
     threads.insert(std::this_thread::get_id());
     arrived.notify_all();
     // Each of the first reads ends only when three others have begun.
-    const bool all = arrived.wait_for(lock, std::chrono::seconds(30), [&] { return threads.size() >= 4; });
+    const bool all = arrived.wait_for(lock, std::chrono::seconds(120), [&] { return threads.size() >= 4; });
     return all ? absl::OkStatus() : absl::DeadlineExceededError("a thread reads alone");
   });
   const auto checkpoint = Open(record);

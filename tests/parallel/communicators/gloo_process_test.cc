@@ -25,7 +25,7 @@ namespace switchyard {
 namespace {
 
 constexpr absl::Duration kLong = absl::Seconds(60);
-constexpr absl::Duration kShort = absl::Seconds(1);
+constexpr absl::Duration kShort = absl::Seconds(3);
 
 // The rank processes --------------------------------------------------------------------------------------------------
 

@@ -15,14 +15,14 @@ std::string TransportName(Transport transport) {
 }
 
 std::unique_ptr<Communicator> JoinGlooGroup(int port, int rank, int size, absl::Duration timeout) {
-  const auto client = ConnectRendezvous("127.0.0.1", port, absl::Now() + absl::Seconds(30));
+  const auto client = ConnectRendezvous("127.0.0.1", port, absl::Now() + absl::Minutes(2));
   EXPECT_TRUE(client.ok()) << client.status();
   if (!client.ok()) return nullptr;
   auto communicator = CreateGlooCommunicator({.rank = rank,
                                               .size = size,
                                               .group = "test",
                                               .bind_address = (*client)->local_address(),
-                                              .connect_timeout = absl::Seconds(30),
+                                              .connect_timeout = absl::Minutes(2),
                                               .collective_timeout = timeout},
                                              **client);
   EXPECT_TRUE(communicator.ok()) << communicator.status();

@@ -35,7 +35,7 @@ void ExpectStatus(const absl::Status& status, absl::StatusCode code, const std::
 }
 
 absl::Status AwaitFailure(const Communicator& communicator) {
-  const absl::Time limit = absl::Now() + absl::Seconds(10);
+  const absl::Time limit = absl::Now() + absl::Seconds(60);
   while (communicator.Health().ok() && absl::Now() < limit) absl::SleepFor(absl::Milliseconds(5));
   return communicator.Health();
 }
@@ -202,11 +202,12 @@ TEST_P(NcclFailure, OfASilentRankIsNoticedInABarrierOutsideOfSteps) {
 }
 
 TEST_P(NcclFailure, DoesNotComeOfTimeBetweenSteps) {
-  const auto group = MakeNcclGroup(2, {.step_timeout = kLimit});
+  constexpr absl::Duration limit = absl::Seconds(2);  // within which a step must end, even on a busy machine
+  const auto group = MakeNcclGroup(2, {.step_timeout = limit});
   RunRanks(2, [&](int rank) {
     for (int step = 0; step < 2; ++step) {
       EXPECT_TRUE(RunStep(*group->ranks[rank], *group->gpus[rank]).ok());
-      absl::SleepFor(kLimit + absl::Milliseconds(100));
+      if (step == 0) absl::SleepFor(limit + absl::Milliseconds(100));
     }
   });
 }

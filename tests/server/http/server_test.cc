@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "server/http/router.h"
 #include "server/http/sse.h"
 #include "tests/server/http_client.h"
@@ -192,9 +193,14 @@ TEST_F(HttpServer, LosesPatienceWithSlowSenders) {
 
 TEST_F(HttpServer, ClosesIdleConnections) {
   Start({.limits = {.idle_timeout = absl::Milliseconds(50)}});
-  HttpClient client(server_->port());
-  EXPECT_EQ(client.Get("/hello").status, 200);
-  EXPECT_TRUE(client.AtEnd());
+  // One that this machine holds up before its first request is idle, too: then another comes.
+  int status = 0;
+  for (const absl::Time end = absl::Now() + absl::Seconds(120); status != 200 && absl::Now() < end;) {
+    HttpClient client(server_->port());
+    status = client.Get("/hello").status;
+    EXPECT_TRUE(client.AtEnd());
+  }
+  EXPECT_EQ(status, 200);
 }
 
 TEST_F(HttpServer, RefusesConnectionsBeyondItsLimit) {

@@ -18,7 +18,7 @@ namespace {
 using nlohmann::json;
 
 bool Eventually(const std::function<bool()>& condition) {
-  const absl::Time end = absl::Now() + absl::Seconds(20);
+  const absl::Time end = absl::Now() + absl::Seconds(120);
   while (!condition() && absl::Now() < end) absl::SleepFor(absl::Milliseconds(2));
   return condition();
 }
@@ -39,7 +39,8 @@ class Collector {
   }
   SpanExporterConfig Config() const {
     return {.collector = {.host = "127.0.0.1", .port = server_->port(), .path = "/v1/traces"},
-            .period = absl::Milliseconds(10)};
+            .period = absl::Milliseconds(10),
+            .limit = absl::Seconds(120)};
   }
   std::vector<std::string> bodies() {
     absl::MutexLock lock(&mu_);

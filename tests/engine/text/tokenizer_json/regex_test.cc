@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -105,13 +105,13 @@ TEST(Regex, MatchesOfAnyLengthAreWhole) {
 }
 
 TEST(Regex, CatastrophesEnd) {
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();
   EXPECT_NE(Show("(x+x+)+y", std::string(100000, 'x')), "");
   EXPECT_NE(Show("(?:x|x)*y", std::string(5000, 'x')), "");
   // Quadratic, in a pattern that a published tokenizer has.
   EXPECT_NE(Show("\\s+$", std::string(1 << 20, ' ') + "a"), "");
   EXPECT_NE(Show("x*y|z", std::string(1 << 20, 'x')), "");
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+  EXPECT_LT((std::clock() - begin) / CLOCKS_PER_SEC, 20);  // seconds of CPU
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <string>
 
 namespace switchyard::tokenizer_json {
@@ -50,9 +50,9 @@ TEST(Unicode, CharactersSinceUnicode11StayInTheNormalForms) {
 TEST(Unicode, ManyMarksAreSortedInTime) {
   std::string marks = "a";
   for (int i = 0; i < 300000; ++i) marks += i % 2 == 0 ? "\u0301" : "\u0323";
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();
   EXPECT_EQ(ToNormalForm(marks, NormalForm::kNfd).size(), marks.size());
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+  EXPECT_LT((std::clock() - begin) / CLOCKS_PER_SEC, 10);  // seconds of CPU
 }
 
 TEST(Unicode, Lowercases) {
