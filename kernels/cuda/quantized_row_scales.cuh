@@ -48,7 +48,7 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
   }
   __device__ __forceinline__ void Advance(int32_t groups) {
     next_scale_ += groups;
-    next_zero_ += groups;
+    if (has_zeros_) next_zero_ += groups;
   }
   __device__ __forceinline__ float Scale(const Loaded& loaded, int32_t /*group*/) const {
     return ToFloat(Float16{static_cast<uint16_t>(loaded.scale)});
