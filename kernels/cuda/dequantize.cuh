@@ -18,6 +18,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/shared_place.cuh"
 #include "kernels/quantization/quantization.h"
 
 namespace switchyard::cuda {
@@ -140,12 +141,12 @@ class Dequantizer<T, WeightFormat::kNf4, kCopies> {
   __device__ __forceinline__ void operator()(uint32_t word, uint32_t /*zero*/, uint32_t (&pairs)[kWordPairs]) const {
 #pragma unroll
     for (uint32_t i = 0; i < kWordPairs; ++i) {
-      pairs[i] = table_.Load(PermuteBytes(word, 0, 0x4440 + i) * (kCopies * sizeof(uint32_t)));
+      pairs[i] = table_.At(PermuteBytes(word, 0, 0x4440 + i) * (kCopies * sizeof(uint32_t))).LoadConstant();
     }
   }
 
  private:
-  SharedWords table_;  // this lane's copy
+  SharedPlace table_;  // this lane's copy
 };
 
 }  // namespace switchyard::cuda

@@ -277,28 +277,6 @@ __device__ __forceinline__ void LdMatrixX2Trans(uint32_t (&r)[2], const void* sh
 #endif
 }
 
-// Words of shared memory by their distance in bytes from `first`, whose address is kept in 32 bits.
-class SharedWords {
- public:
-#ifdef __CUDACC__
-  explicit __device__ SharedWords(const uint32_t* first) : first_(SharedAddress(first)) {}
-  __device__ __forceinline__ uint32_t Load(uint32_t bytes) const {
-    uint32_t result;
-    asm("ld.shared.u32 %0, [%1];" : "=r"(result) : "r"(first_ + bytes));
-    return result;
-  }
-
- private:
-  uint32_t first_;
-#else
-  explicit SharedWords(const uint32_t* first) : first_(first) {}
-  uint32_t Load(uint32_t bytes) const { return first_[bytes / sizeof(uint32_t)]; }
-
- private:
-  const uint32_t* first_;
-#endif
-};
-
 // Asynchronous copies
 // --------------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class StreamingWarp {
 
   // Asks for the first scales of an item.
   __device__ __forceinline__ Scales ScalesOf(const Items<Shape>& items, const float* dynamic_map) const {
-    return Scales(MatrixAt(p_.weights, items.place()), RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4),
+    return Scales(p_.weights, items.place(), RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4),
                   p_.scale_shift, dynamic_map, min(columns_.begin, columns_.end - 1));
   }
 
@@ -61,19 +61,28 @@ class StreamingWarp {
         if (columns_.begin + step >= columns_.end) continue;
         codes_.CopyNext(p_);
         scales.Next(columns_.begin + step + 1 < columns_.end);
-#pragma unroll
-        for (int s = 0; s < Shape::kSections; ++s) MultiplySection(s, scales, x, sums);
+        MultiplyBlock(scales, sums, [&](int s, uint32_t(&pairs)[kTiles][8]) { x.Load(s, pairs); });
         codes_.Release();
       }
       __syncthreads();  // x has been read
     } else {
       CachedX<T, Shape, kTiles> x(p_, items.first_entry(), items.num_entries(), columns_.begin);
       for (int32_t block = columns_.begin; block < columns_.end; ++block) {
+        // Before the wait for the codes, as far as there are registers for it.
+        constexpr bool kLoadsAll = kTiles == 1;
+        uint32_t all[Shape::kSections][kTiles][8];
+        if constexpr (kLoadsAll) x.LoadBlock(all);
         codes_.Wait();
         codes_.CopyNext(p_);
         scales.Next(block + 1 < columns_.end);
+        MultiplyBlock(scales, sums, [&](int s, uint32_t(&pairs)[kTiles][8]) {
+          if constexpr (kLoadsAll) {
 #pragma unroll
-        for (int s = 0; s < Shape::kSections; ++s) MultiplySection(s, scales, x, sums);
+            for (int i = 0; i < 8; ++i) pairs[0][i] = all[s][0][i];
+          } else {
+            x.Load(s, pairs);
+          }
+        });
         codes_.Release();
         x.Next();
       }
@@ -82,30 +91,34 @@ class StreamingWarp {
   }
 
  private:
-  template <typename X, int kTiles>
-  __device__ __forceinline__ void MultiplySection(int s, const Scales& of_rows, const X& of_x,
-                                                  float (&sums)[2][kTiles][4]) const {
-    uint32_t x[kTiles][8];
-    of_x.Load(s, x);
-    float scales[4];
-    uint32_t zeros[4];
-    of_rows.Read(s, scales, zeros);
+  // load_x(s, x): x of section `s` of each tile, as CachedX::Load.
+  template <int kTiles, typename LoadX>
+  __device__ __forceinline__ void MultiplyBlock(const Scales& of_rows, float (&sums)[2][kTiles][4],
+                                                const LoadX& load_x) const {
 #pragma unroll
-    for (int group = 0; group < 2; ++group) {
-      uint32_t pairs[2][8];  // of this lane's row in each piece
+    for (int s = 0; s < Shape::kSections; ++s) {
+      uint32_t x[kTiles][8];
+      load_x(s, x);
+      float scales[4];
+      uint32_t zeros[4];
+      of_rows.Read(s, scales, zeros);
 #pragma unroll
-      for (int i = 0; i < 2; ++i) Dequantize(2 * group + i, s, zeros[2 * group + i], pairs[i]);
+      for (int group = 0; group < 2; ++group) {
+        uint32_t pairs[2][8];  // of this lane's row in each piece
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-        float partial[4] = {};
+        for (int i = 0; i < 2; ++i) Dequantize(2 * group + i, s, zeros[2 * group + i], pairs[i]);
 #pragma unroll
-        for (int j = 0; j < 4; ++j) {
-          MmaM16N8K16<T>(partial, {pairs[0][2 * j], pairs[1][2 * j], pairs[0][2 * j + 1], pairs[1][2 * j + 1]},
-                         {x[tile][2 * j], x[tile][2 * j + 1]});
+        for (int tile = 0; tile < kTiles; ++tile) {
+          float partial[4] = {};
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            MmaM16N8K16<T>(partial, {pairs[0][2 * j], pairs[1][2 * j], pairs[0][2 * j + 1], pairs[1][2 * j + 1]},
+                           {x[tile][2 * j], x[tile][2 * j + 1]});
+          }
+          float(&sum)[4] = sums[group][tile];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) sum[i] = fmaf(scales[2 * group + i / 2], partial[i], sum[i]);
         }
-        float(&sum)[4] = sums[group][tile];
-#pragma unroll
-        for (int i = 0; i < 4; ++i) sum[i] = fmaf(scales[2 * group + i / 2], partial[i], sum[i]);
       }
     }
   }
@@ -186,7 +199,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
       Items<Shape> next = items;
       next.Advance(p);
       // The first scales of the next item arrive while this one is multiplied.
-      const auto next_scales = warp.ScalesOf(next.AtEnd() ? items : next, dynamic_map);
+      const auto next_scales = warp.ScalesOf(next, dynamic_map);
       MultiplyItem<Shape::kTiles>(warp, items, scales, sums + buffer * Shape::kSumFloats);
       store(items);
       items = next;

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/quantized_scales.cuh"
+#include "kernels/cuda/quantized_matrix.h"
 #include "kernels/cuda/reduce.cuh"
 
 namespace switchyard::cuda {
@@ -14,68 +14,81 @@ __device__ __forceinline__ uint64_t RowTimes(int32_t row, int64_t stride) {
   return static_cast<uint64_t>(static_cast<uint32_t>(row)) * static_cast<uint32_t>(stride);
 }
 
-// A scale in float32 and what the dequantiser takes for the zero point, of one row and group after group: Load asks
-// for those of a group some groups after `next`, Scale and Zero make them of what it returned.
+// `part` of the matrix that lies `offset` bytes after `first`.
+template <typename T>
+__device__ __forceinline__ const T* PartAt(const void* part, uint64_t offset) {
+  return reinterpret_cast<const T*>(static_cast<const unsigned char*>(part) + offset);
+}
+
+// A scale in float32 and what the dequantiser takes for the zero point, of one row and group after group. Load asks for
+// those of a group some groups after the present one and waits for nothing; Scale and Zero do.
 template <typename Weights, WeightFormat kFormat>
 class RowScale;
 
 template <typename Weights, WeightFormat kFormat>
 requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class RowScale<Weights, kFormat> {
  public:
-  static constexpr int kDefaultZero = kFormat == WeightFormat::kInt8 ? 128 : 8;
+  static constexpr bool kHasZeros = true;
+  struct Loaded {
+    uint32_t scale = 0;
+    uint32_t zero = kFormat == WeightFormat::kInt8 ? 128 : 8;
+  };
 
-  __device__ RowScale(const QuantizedMatrix& matrix, int32_t row, int32_t group, const float* /*dynamic_map*/)
-      : next_scale_(static_cast<const uint16_t*>(matrix.scales) + RowTimes(row, matrix.groups) + group),
-        next_zero_(matrix.zeros + RowTimes(row, matrix.groups) + group),
-        has_zeros_(matrix.zeros != nullptr) {}
+  __device__ RowScale(const QuantizedMatrix& first, uint64_t offset, int32_t row, int32_t group,
+                      const float* /*dynamic_map*/)
+      : has_zeros_(first.zeros != nullptr) {
+    const uint64_t index = RowTimes(row, first.groups) + static_cast<uint32_t>(group);
+    next_scale_ = PartAt<uint16_t>(first.scales, offset) + index;
+    if (has_zeros_) next_zero_ = PartAt<uint8_t>(first.zeros, offset) + index;
+  }
 
-  __device__ __forceinline__ bool has_zeros() const { return has_zeros_; }
-  __device__ __forceinline__ uint32_t Load(int32_t after) const {
-    const uint32_t scale = next_scale_[after];
-    return has_zeros_ ? scale | uint32_t{next_zero_[after]} << 16 : scale;
+  __device__ __forceinline__ void Load(int32_t after, Loaded& loaded) const {
+    loaded.scale = next_scale_[after];
+    if (has_zeros_) loaded.zero = next_zero_[after];
   }
   __device__ __forceinline__ void Advance(int32_t groups) {
     next_scale_ += groups;
-    next_zero_ += groups;
+    if (has_zeros_) next_zero_ += groups;
   }
-  __device__ __forceinline__ float Scale(uint32_t loaded, int32_t /*group*/) const {
-    return ToFloat(Float16{static_cast<uint16_t>(loaded)});
+  __device__ __forceinline__ float Scale(const Loaded& loaded, int32_t /*group*/) const {
+    return ToFloat(Float16{static_cast<uint16_t>(loaded.scale)});
   }
-  __device__ __forceinline__ uint32_t Zero(uint32_t loaded) const {
-    return Weights::Zero(static_cast<int>(loaded >> 16));
+  static __device__ __forceinline__ uint32_t Zero(const Loaded& loaded) {
+    return Weights::Zero(static_cast<int>(loaded.zero));
   }
 
  private:
-  const uint16_t* next_scale_;
-  const uint8_t* next_zero_;
   bool has_zeros_;
+  const uint16_t* next_scale_;
+  const uint8_t* next_zero_ = nullptr;
 };
 
 template <typename Weights>
 class RowScale<Weights, WeightFormat::kNf4> {
  public:
-  static constexpr int kDefaultZero = 0;
+  static constexpr bool kHasZeros = false;
+  using Loaded = uint32_t;
 
-  __device__ RowScale(const QuantizedMatrix& matrix, int32_t row, int32_t group, const float* dynamic_map)
-      : is_nested_(matrix.nested_scale != nullptr), dynamic_map_(dynamic_map) {
-    const uint64_t index = RowTimes(row, matrix.groups) + group;
-    next_ = static_cast<const uint8_t*>(matrix.scales) + (is_nested_ ? index : index * sizeof(float));
+  __device__ RowScale(const QuantizedMatrix& first, uint64_t offset, int32_t row, int32_t group,
+                      const float* dynamic_map)
+      : is_nested_(first.nested_scale != nullptr), dynamic_map_(dynamic_map) {
+    const uint64_t index = RowTimes(row, first.groups) + static_cast<uint32_t>(group);
+    next_ = PartAt<uint8_t>(first.scales, offset) + (is_nested_ ? index : index * sizeof(float));
     if (!is_nested_) return;
-    nested_scales_ = matrix.nested_scale + RowTimes(row, matrix.nested_scales);
-    change_ = matrix.nested_change[row];
-    offset_ = matrix.nested_offset[row];
-    last_nested_ = static_cast<int32_t>(matrix.nested_scales) - 1;
+    nested_scales_ = PartAt<float>(first.nested_scale, offset) + RowTimes(row, first.nested_scales);
+    change_ = PartAt<int32_t>(first.nested_change, offset)[row];
+    offset_ = PartAt<float>(first.nested_offset, offset)[row];
+    last_nested_ = static_cast<int32_t>(first.nested_scales) - 1;
   }
 
-  __device__ __forceinline__ bool has_zeros() const { return false; }
-  __device__ __forceinline__ uint32_t Load(int32_t after) const {
-    return is_nested_ ? uint32_t{next_[after]} : reinterpret_cast<const uint32_t*>(next_)[after];
+  __device__ __forceinline__ void Load(int32_t after, Loaded& loaded) const {
+    loaded = is_nested_ ? uint32_t{next_[after]} : reinterpret_cast<const uint32_t*>(next_)[after];
   }
   __device__ __forceinline__ void Advance(int32_t groups) {
     next_ += is_nested_ ? groups : groups * static_cast<int32_t>(sizeof(float));
   }
   // `group` does not decrease from call to call.
-  __device__ __forceinline__ float Scale(uint32_t loaded, int32_t group) {
+  __device__ __forceinline__ float Scale(Loaded loaded, int32_t group) {
     if (!is_nested_) return __uint_as_float(loaded);
     if (group >= end_of_nested_) {
       // kNestedBlock groups share a scale. The groups that pad a row may lie beyond the last.
@@ -86,7 +99,7 @@ class RowScale<Weights, WeightFormat::kNf4> {
     // Rounded twice, as bitsandbytes and the CPU do.
     return __fadd_rn(__fmul_rn(dynamic_map_[loaded], nested_), offset_);
   }
-  __device__ __forceinline__ uint32_t Zero(uint32_t /*loaded*/) const { return 0; }
+  static __device__ __forceinline__ uint32_t Zero(Loaded /*loaded*/) { return 0; }
 
  private:
   bool is_nested_;
@@ -100,14 +113,18 @@ class RowScale<Weights, WeightFormat::kNf4> {
   int32_t end_of_nested_ = 0;
 };
 
-// `Weights` is the format's dequantiser, kSections the sections of a step.
+// `Weights` is the format's dequantiser, kSections (1 or 2) the sections of a step.
 template <typename Weights, WeightFormat kFormat, int kSections>
 class RowScales {
  public:
-  // From step `step` on. `row` is this lane's row of the matrix; 2^shift sections share a scale.
-  __device__ RowScales(const QuantizedMatrix& matrix, int32_t row, int32_t shift, const float* dynamic_map,
-                       int32_t step)
-      : row_(matrix, row, step * kSections >> shift, dynamic_map), shift_(shift), step_(step) {
+  // Of the matrix in place `place` of those that begin at `first`, from step `step` on. `row` is this lane's row;
+  // 2^shift sections (1 or 2) share a scale.
+  __device__ RowScales(const QuantizedMatrix& first, int32_t place, int32_t row, int32_t shift,
+                       const float* dynamic_map, int32_t step)
+      : shift_(shift),
+        step_(step),
+        group_(step * kSections >> shift),
+        row_(first, static_cast<uint32_t>(place) * uint64_t{first.stride}, row, group_, dynamic_map) {
     Load();
   }
 
@@ -115,14 +132,14 @@ class RowScales {
   __device__ __forceinline__ void Next(bool is_more) {
 #pragma unroll
     for (int s = 0; s < kSections; ++s) {
-      scales_[s] = row_.Scale(loaded_[s], GroupOf(s));
+      scales_[s] = row_.Scale(loaded_[s], group_ + s * (1 >> shift_));
       zeros_[s] = row_.Zero(loaded_[s]);
     }
-    const int32_t group = GroupOf(0);
+    const int32_t groups = kSections == 2 ? 2 >> shift_ : shift_ == 0 ? 1 : step_ & 1;
     ++step_;
-    if (!is_more) return;
-    row_.Advance(GroupOf(0) - group);
-    Load();
+    group_ += groups;
+    row_.Advance(groups);
+    if (is_more) Load();
   }
 
   // Of rows g, g + 8, g + 16 and g + 24 (g = lane / 4) in a section of the step. All lanes together.
@@ -131,24 +148,23 @@ class RowScales {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       scales[i] = __shfl_sync(kFullWarp, scales_[section], first + i);
-      zeros[i] = Weights::Zero(RowScale<Weights, kFormat>::kDefaultZero);
+      zeros[i] = Row::kHasZeros ? __shfl_sync(kFullWarp, zeros_[section], first + i) : 0;
     }
-    if (!row_.has_zeros()) return;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) zeros[i] = __shfl_sync(kFullWarp, zeros_[section], first + i);
   }
 
  private:
-  __device__ __forceinline__ int32_t GroupOf(int section) const { return step_ * kSections + section >> shift_; }
+  using Row = RowScale<Weights, kFormat>;
+
   __device__ __forceinline__ void Load() {
 #pragma unroll
-    for (int s = 0; s < kSections; ++s) loaded_[s] = row_.Load(GroupOf(s) - GroupOf(0));
+    for (int s = 0; s < kSections; ++s) row_.Load(s * (1 >> shift_), loaded_[s]);
   }
 
-  RowScale<Weights, kFormat> row_;
   int32_t shift_;
-  int32_t step_;  // that loaded_ is of
-  uint32_t loaded_[kSections];
+  int32_t step_;   // that loaded_ is of
+  int32_t group_;  // of its first section
+  Row row_;
+  typename Row::Loaded loaded_[kSections];
   float scales_[kSections];
   uint32_t zeros_[kSections];
 };

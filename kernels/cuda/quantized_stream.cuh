@@ -9,6 +9,7 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/shared_place.cuh"
 
 namespace switchyard::cuda::quantized_stream {
 
@@ -102,6 +103,7 @@ class Items {
  public:
   __device__ explicit Items(const Params& p) : in_matrix_(static_cast<int32_t>(blockIdx.x)) { Find(p); }
 
+  // There, place() and first_feature() are of some item all the same.
   __device__ __forceinline__ bool AtEnd() const { return end_entry_ < 0; }
   __device__ __forceinline__ int32_t place() const { return place_; }  // of the matrix
   __device__ __forceinline__ int32_t first_feature() const { return in_matrix_ * Shape::kFeatures; }
@@ -131,8 +133,9 @@ class Items {
       }
       const int32_t expert = p.active_experts[index_];
       if (expert < 0) break;  // nor any after it
-      place_ = PlaceOf(p.expert_place, expert);
-      if (place_ < 0) continue;
+      const int32_t place = PlaceOf(p.expert_place, expert);
+      if (place < 0) continue;
+      place_ = place;
       begin_entry_ = p.offsets[expert];
       end_entry_ = p.offsets[expert + 1];
       entry_ = begin_entry_;
@@ -159,7 +162,8 @@ class CodeRing {
       : columns_(columns),
         block_(columns.begin),
         items_(p),
-        slots_(shared + Warp() * Shape::kStages * Shape::kStageBytes + Lane() * kChunkBytes) {
+        slots_(shared + Warp() * Shape::kStages * Shape::kStageBytes + Lane() * kChunkBytes),
+        read_(slots_) {
     is_empty_ = columns.begin >= columns.end || items_.AtEnd();
     if (!is_empty_) FindRows(p);
 #pragma unroll
@@ -172,20 +176,23 @@ class CodeRing {
   __device__ __forceinline__ void CopyNext(const Params& p) { Copy(p, stage_ == 0 ? Shape::kStages - 1 : stage_ - 1); }
   // This lane's words of section `s` of piece `piece`; after Wait and before Release.
   __device__ __forceinline__ void Read(int piece, int s, uint32_t (&words)[4 / Shape::kSections]) const {
-    const unsigned char* slot = slots_ + stage_ * Shape::kStageBytes + piece * kWarpSize * kChunkBytes;
+    const SharedPlace chunk = read_.At(static_cast<uint32_t>(piece * kWarpSize * kChunkBytes));
     if constexpr (Shape::kSections == 1) {
-      const uint4 loaded = *reinterpret_cast<const uint4*>(slot);
+      const uint4 loaded = chunk.Load16();
       words[0] = loaded.x;
       words[1] = loaded.y;
       words[2] = loaded.z;
       words[3] = loaded.w;
     } else {
-      const uint2 loaded = *reinterpret_cast<const uint2*>(slot + s * 8);
+      const uint2 loaded = chunk.At(static_cast<uint32_t>(s) * 8).Load8();
       words[0] = loaded.x;
       words[1] = loaded.y;
     }
   }
-  __device__ __forceinline__ void Release() { stage_ = stage_ + 1 == Shape::kStages ? 0 : stage_ + 1; }
+  __device__ __forceinline__ void Release() {
+    stage_ = stage_ + 1 == Shape::kStages ? 0 : stage_ + 1;
+    read_ = slots_.At(static_cast<uint32_t>(stage_) * Shape::kStageBytes);
+  }
 
  private:
   __device__ __forceinline__ void FindRows(const Params& p) {
@@ -199,9 +206,10 @@ class CodeRing {
 
   __device__ __forceinline__ void Copy(const Params& p, int stage) {
     if (!is_empty_) {
+      const SharedPlace to = slots_.At(static_cast<uint32_t>(stage) * Shape::kStageBytes);
 #pragma unroll
       for (int i = 0; i < Shape::kPieces; ++i) {
-        CpAsync16(slots_ + stage * Shape::kStageBytes + i * kWarpSize * kChunkBytes, next_[i], true);
+        to.At(static_cast<uint32_t>(i) * kWarpSize * kChunkBytes).CopyAsync16(next_[i]);
         next_[i] += kBlockBytes;
       }
       if (++block_ == columns_.end) {
@@ -217,7 +225,8 @@ class CodeRing {
   const ColumnRange columns_;
   int32_t block_;  // of the next copy, of items_
   Items<Shape> items_;
-  unsigned char* slots_;                 // this lane's
+  const SharedPlace slots_;              // this lane's
+  SharedPlace read_;                     // of the next block to read
   const uint8_t* next_[Shape::kPieces];  // that this lane copies of each piece
   int stage_ = 0;                        // of the next block to read
   bool is_empty_;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/quantized_row_scales.cuh"
 #include "kernels/cuda/quantized_stream.cuh"
 
 namespace switchyard::cuda::quantized_stream {
@@ -33,7 +34,7 @@ class CachedX {
       const int32_t entry = first_entry + min(tile * 8 + Lane() / 4, num_entries - 1);
       const int32_t row = p.x_row == nullptr ? entry : p.x_row[entry];
       next_[tile] =
-          static_cast<const T*>(p.x) + int64_t{row} * p.in_features + block * Shape::kBlockColumns + Lane() % 4 * 16;
+          static_cast<const T*>(p.x) + RowTimes(row, p.in_features) + block * Shape::kBlockColumns + Lane() % 4 * 16;
     }
   }
 
@@ -43,6 +44,16 @@ class CachedX {
       LoadColumns<false>(s, pairs);
     } else {
       LoadColumns<true>(s, pairs);
+    }
+  }
+  // The same of all sections.
+  __device__ __forceinline__ void LoadBlock(uint32_t (&pairs)[Shape::kSections][kTiles][8]) const {
+    if (columns_left_ >= Shape::kBlockColumns) {
+#pragma unroll
+      for (int s = 0; s < Shape::kSections; ++s) LoadColumns<false>(s, pairs[s]);
+    } else {
+#pragma unroll
+      for (int s = 0; s < Shape::kSections; ++s) LoadColumns<true>(s, pairs[s]);
     }
   }
   // Moves to the next block.
@@ -110,7 +121,7 @@ class SharedX {
 #pragma unroll
       for (int i = 0; i < kRowsOfThread; ++i) {
         if (i >= num_rows_) continue;
-        const T* from = x_ + int64_t{row_[i]} * in_features_ + (valid ? column : 0);
+        const T* from = x_ + RowTimes(row_[i], in_features_) + (valid ? column : 0);
         CpAsync16(to + i * kCopiedRows * Shape::kBlockColumns, from, valid);
       }
       ++block_;
