@@ -153,7 +153,8 @@ def test_manifests_and_scripts_use_flags_that_exist():
 
 def test_slurm_script_serves_from_two_tasks_and_drains_on_the_batch_signal(tmp_path):
     """Stand-ins for srun and scontrol, CPUs instead of GPUs; everything else is the script's."""
-    port = harness.free_port()
+    port = harness.free_port(end=20000)
+    master_port = harness.free_port(first=20000)  # the script's: the number of the job, from 20000 on
     programs = {
         "scontrol": "echo 127.0.0.1",
         "srun": """shift  # --kill-on-bad-exit
@@ -171,7 +172,7 @@ exec {harness.BINARY} "${{arguments[@]/#0.0.0.0:8000/127.0.0.1:{port}}}" --grpc 
         (tmp_path / name).write_text("#!/bin/bash\n" + text)
         (tmp_path / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "MODEL": str(harness.MODEL),
-                   "SLURM_JOB_NODELIST": "a,b", "SLURM_JOB_ID": str(harness.free_port()),
+                   "SLURM_JOB_NODELIST": "a,b", "SLURM_JOB_ID": str(master_port),
                    "SWITCHYARD_API_KEY_FILE": str(tmp_path / "key")}
     tool("openssl")
     with open(tmp_path / "log", "w") as log:
@@ -209,8 +210,8 @@ def test_environment_of_the_images_is_understood(tmp_path):
     assert accepted.returncode == 0, accepted.stderr
 
 
-def run_example(*command):
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=harness.PATIENCE)
+def run_example(*command, limit=harness.PATIENCE):
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=limit)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -226,7 +227,7 @@ def test_python_examples_print_what_the_model_says(server):
 def test_cpp_example_builds_by_itself_and_prints_what_the_model_says(server, tmp_path):
     run_example("cmake", "-G", "Ninja", "-S", DEPLOY / "examples/cpp", "-B", tmp_path,
                 *(["-DCMAKE_CXX_COMPILER_LAUNCHER=ccache"] if shutil.which("ccache") else []))
-    run_example("cmake", "--build", tmp_path)
+    run_example("cmake", "--build", tmp_path, limit=10 * harness.PATIENCE)
     text = run_example(tmp_path / "generate_client", server.grpc_address, "In the beginning")
     whole = server.openai().completions.create(model=harness.NAME, prompt="In the beginning", max_tokens=32, temperature=0)
     assert text == "In the beginning" + whole.choices[0].text + "\n"

@@ -1,7 +1,7 @@
 """What a soak does to a server: every family of attack and fault that leaves the process standing, and plain work.
 
 Each is called with the server and a source of chance, and asserts what the server owes it. The server serves a model with
-`POISONED_TOKEN` (poisoned_model), ends headers after 5 s, and its access log is on a disk that is full.
+`POISONED_TOKEN` (poisoned_model), ends headers after 15 s, and its access log is on a disk that is full.
 """
 
 import concurrent.futures

@@ -55,7 +55,7 @@ def mebibytes(samples):
 def test_soak(tmp_path):
     model = poisoned_model(tmp_path / "model", soak_faults.POISONED_TOKEN)
     # So few KV pages that the prefix cache has been in all of them before the first quarter ends.
-    with harness.Server(tmp_path, "--ranks", "2", "--served-model-name", harness.NAME, "--http-header-timeout", "5s",
+    with harness.Server(tmp_path, "--ranks", "2", "--served-model-name", harness.NAME, "--http-header-timeout", "15s",
                         "--max-running-requests", "16", "--max-queued-requests", "32", "--kv-cache", "32MiB",
                         "--access-log", "/dev/full", model=model) as server:
         faults.warm_up(server)

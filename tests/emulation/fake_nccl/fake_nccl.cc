@@ -147,6 +147,10 @@ int NumDestroys() {
   const std::lock_guard lock(library().mu);
   return library().num_destroys;
 }
+int NumCommunicators() {
+  const std::lock_guard lock(library().mu);
+  return library().num_comms;
+}
 
 void Drain(cudaStream_t stream) {
   std::vector<std::pair<std::shared_ptr<World>, Group>> queued;

@@ -38,5 +38,7 @@ void Drain(cudaStream_t stream);
 // Since Reset: calls of ncclCommAbort, and of ncclCommDestroy.
 int NumAborts();
 int NumDestroys();
+// Communicators that exist now.
+int NumCommunicators();
 
 }  // namespace switchyard::fake_nccl

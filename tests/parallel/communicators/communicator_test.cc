@@ -166,10 +166,10 @@ TEST_P(CommunicatorFailure, AbortEndsTheCallThatItsOwnRankWaitsIn) {
 }
 
 TEST_P(CommunicatorFailure, TimeBetweenCallsDoesNotCount) {
-  const auto group = MakeGroup(GetParam(), 2, absl::Seconds(1));
+  const auto group = MakeGroup(GetParam(), 2, absl::Seconds(2));
   RunRanks(2, [&](int rank) {
     EXPECT_TRUE(group[rank]->Barrier().ok());
-    absl::SleepFor(absl::Milliseconds(1500));
+    absl::SleepFor(absl::Milliseconds(2100));
     EXPECT_TRUE(group[rank]->Barrier().ok());
   });
 }
