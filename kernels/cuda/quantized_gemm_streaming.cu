@@ -18,9 +18,11 @@
 // numbers. Hence straight code for each number of tiles, and pointers that are moved instead of computed.
 #include <algorithm>
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/dependency.cuh"
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
+#include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/quantized_row_scales.cuh"
