@@ -10,7 +10,10 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/async_copy.cuh"
+#include "kernels/cuda/bits.cuh"
+#include "kernels/cuda/fragments.cuh"
+#include "kernels/cuda/half.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 namespace switchyard::cuda {

@@ -17,7 +17,8 @@
 #include <bit>
 #include <cstdint>
 
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/bits.cuh"
+#include "kernels/cuda/half.cuh"
 #include "kernels/cuda/shared_place.cuh"
 #include "kernels/quantization/quantization.h"
 

@@ -5,7 +5,6 @@
 
 #include "kernels/cuda/expert_gemm.h"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/ptx.cuh"
 
 namespace switchyard::cuda {
 

@@ -12,7 +12,9 @@
 // rows of w1 and w3 for the same features.
 #include <algorithm>
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
+#include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
 

@@ -13,7 +13,9 @@
 // of one expert, all tiles of the weights, entries first.
 #include <algorithm>
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
+#include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
 

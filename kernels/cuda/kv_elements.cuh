@@ -14,7 +14,9 @@
 #include <type_traits>
 
 #include "kernels/cuda/attention_tile.cuh"
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/bits.cuh"
+#include "kernels/cuda/fragments.cuh"
+#include "kernels/cuda/half.cuh"
 #include "kernels/float8.h"
 
 namespace switchyard::cuda {

@@ -13,9 +13,9 @@
 
 #include "kernels/check.h"
 #include "kernels/cuda/dependency.cuh"
+#include "kernels/cuda/half.cuh"
 #include "kernels/cuda/launch_failure.h"
 #include "kernels/cuda/programmatic_launches.h"
-#include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/stream.h"
 #include "kernels/tensor.h"
 

@@ -13,8 +13,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_tile.cuh"
+#include "kernels/cuda/bits.cuh"
 #include "kernels/cuda/kv_elements.cuh"
 #include "kernels/cuda/last_block.cuh"
 #include "kernels/cuda/launch.cuh"

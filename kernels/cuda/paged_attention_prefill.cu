@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "kernels/check.h"
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/attention_dispatch.cuh"
 #include "kernels/cuda/attention_tile.cuh"
 #include "kernels/cuda/kv_elements.cuh"

@@ -18,9 +18,11 @@
 // numbers. Hence straight code for each number of tiles, and pointers that are moved instead of computed.
 #include <algorithm>
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/dependency.cuh"
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
+#include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/quantized_row_scales.cuh"
@@ -37,7 +39,7 @@ template <typename T, typename Shape>
 class StreamingWarp {
  public:
   using Weights = Dequantizer<T, Shape::kFormat>;
-  using Scales = RowScales<Weights, Shape::kFormat, Shape::kSections>;
+  using Scales = RowScales<Weights, Shape::kFormat, Shape::kSections / Shape::kGroupSections>;
 
   __device__ StreamingWarp(const Params& p, const ColumnRange& columns, unsigned char* shared)
       : p_(p), columns_(columns), codes_(p, columns, shared), dequantize_(shared + SharedLayout<T, Shape>::kTable) {}
@@ -45,7 +47,7 @@ class StreamingWarp {
   // Asks for the first scales of an item.
   __device__ __forceinline__ Scales ScalesOf(const Items<Shape>& items, const float* dynamic_map) const {
     return Scales(p_.weights, items.place(), RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4),
-                  p_.scale_shift, dynamic_map, min(columns_.begin, columns_.end - 1));
+                  Shape::kGroupSections == 1 ? p_.scale_shift : 0, dynamic_map, min(columns_.begin, columns_.end - 1));
   }
 
   // The sums of an item of kTiles tiles go to `shared` (StoreSums), which may hold x until then.
@@ -96,28 +98,36 @@ class StreamingWarp {
   __device__ __forceinline__ void MultiplyBlock(const Scales& of_rows, float (&sums)[2][kTiles][4],
                                                 const LoadX& load_x) const {
 #pragma unroll
-    for (int s = 0; s < Shape::kSections; ++s) {
-      uint32_t x[kTiles][8];
-      load_x(s, x);
+    for (int first = 0; first < Shape::kSections; first += Shape::kGroupSections) {
       float scales[4];
       uint32_t zeros[4];
-      of_rows.Read(s, scales, zeros);
+      of_rows.Read(first / Shape::kGroupSections, scales, zeros);
+      uint32_t x[Shape::kGroupSections][kTiles][8];
+#pragma unroll
+      for (int s = 0; s < Shape::kGroupSections; ++s) load_x(first + s, x[s]);
 #pragma unroll
       for (int group = 0; group < 2; ++group) {
-        uint32_t pairs[2][8];  // of this lane's row in each piece
+        float partial[kTiles][4] = {};
 #pragma unroll
-        for (int i = 0; i < 2; ++i) Dequantize(2 * group + i, s, zeros[2 * group + i], pairs[i]);
+        for (int s = 0; s < Shape::kGroupSections; ++s) {
+          uint32_t pairs[2][8];  // of this lane's row in each piece
+#pragma unroll
+          for (int i = 0; i < 2; ++i) Dequantize(2 * group + i, first + s, zeros[2 * group + i], pairs[i]);
+#pragma unroll
+          for (int tile = 0; tile < kTiles; ++tile) {
+#pragma unroll
+            for (int j = 0; j < 4; ++j) {
+              MmaM16N8K16<T>(partial[tile],
+                             {pairs[0][2 * j], pairs[1][2 * j], pairs[0][2 * j + 1], pairs[1][2 * j + 1]},
+                             {x[s][tile][2 * j], x[s][tile][2 * j + 1]});
+            }
+          }
+        }
 #pragma unroll
         for (int tile = 0; tile < kTiles; ++tile) {
-          float partial[4] = {};
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            MmaM16N8K16<T>(partial, {pairs[0][2 * j], pairs[1][2 * j], pairs[0][2 * j + 1], pairs[1][2 * j + 1]},
-                           {x[tile][2 * j], x[tile][2 * j + 1]});
-          }
           float(&sum)[4] = sums[group][tile];
 #pragma unroll
-          for (int i = 0; i < 4; ++i) sum[i] = fmaf(scales[2 * group + i / 2], partial[i], sum[i]);
+          for (int i = 0; i < 4; ++i) sum[i] = fmaf(scales[2 * group + i / 2], partial[tile][i], sum[i]);
         }
       }
     }
@@ -247,6 +257,11 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
     return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, kTiles, 4, 2, 2>>(args, stream);
   }
   constexpr int kStages = kFormat == WeightFormat::kNf4 ? 2 : 3;
+  if constexpr (kFormat == WeightFormat::kInt4) {
+    if (args.weights.quantization.group_size == cuda::kBlockColumns(kFormat)) {
+      return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 8, kStages, true>>(args, stream);
+    }
+  }
   LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 1, 1, 8, kStages>>(args, stream);
 }
 

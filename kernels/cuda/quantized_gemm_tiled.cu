@@ -16,7 +16,9 @@
 // Shared memory: a row of x in a step is eight chunks of 16 bytes, chunk c of row r at place c ^ (r % 2), a row of
 // codes is a block (quantized_matrix.h) of one or two steps. Eight lanes that read together touch every bank once. Two
 // blocks fit on a multiprocessor of an A100 or H100; while one waits at a barrier or dequantises, the other multiplies.
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/dequantize.cuh"
+#include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/quantized_gemm.cuh"
 #include "kernels/cuda/quantized_scales.cuh"

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/half.cuh"
 #include "kernels/cuda/quantized_matrix.h"
 
 namespace switchyard::cuda {

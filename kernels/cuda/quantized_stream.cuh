@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/dequantize.cuh"
 #include "kernels/cuda/expert_gemm.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -25,7 +26,7 @@ struct Params : QuantizedGemmParams {
 
 // kTileCount tiles of 8 entries.
 template <WeightFormat kWeightFormat, bool kGateUp, int kTileCount, int kNumRowWarps, int kNumColumnWarps,
-          int kNumStages>
+          int kNumStages, bool kHasWideGroups = false>
 struct StreamingShape {
   static constexpr WeightFormat kFormat = kWeightFormat;
   static constexpr bool kIsGateUp = kGateUp;
@@ -42,6 +43,8 @@ struct StreamingShape {
   static constexpr int kColumns = 8 * kTiles;
   static constexpr int kBlockColumns = cuda::kBlockColumns(kFormat);
   static constexpr int kSections = kBlockColumns / kScaleColumns;
+  // That surely share a scale: all of a block, or one.
+  static constexpr int kGroupSections = kHasWideGroups ? kSections : 1;
   static constexpr int kPieces = kWarpRows / 8;
   static constexpr int kStageBytes = kWarpRows * kBlockBytes;  // of a warp
   // Whether the warps of the same columns read one copy of x in shared memory. Where a warp has its columns for itself

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/quantized_row_scales.cuh"
 #include "kernels/cuda/quantized_stream.cuh"
 

@@ -7,6 +7,7 @@
 // elements within a piece is that of router_tile.cuh.
 #include "kernels/check.h"
 #include "kernels/cuda/dependency.cuh"
+#include "kernels/cuda/fragments.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/router_few.h"

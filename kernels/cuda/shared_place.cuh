@@ -4,9 +4,17 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/ptx.cuh"
+#ifndef __CUDACC__
+#include "tests/emulation/async_copy.h"
+#endif
 
 namespace switchyard::cuda {
+
+#ifdef __CUDACC__
+__device__ __forceinline__ uint32_t SharedAddress(const void* shared) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+}
+#endif
 
 class SharedPlace {
  public:

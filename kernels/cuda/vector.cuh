@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/ptx.cuh"
+#include "kernels/cuda/half.cuh"
 
 namespace switchyard::cuda {
 

@@ -1,8 +1,8 @@
 // In the place of cuBLASLt: the same products by plain loops, queued on the stream like a kernel.
 #include "kernels/cpu/float_convert.h"
 #include "kernels/cuda/dense_gemm.h"
+#include "kernels/cuda/half.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/ptx.cuh"
 
 namespace switchyard::cuda {
 namespace {
