@@ -4,6 +4,9 @@
 #include <limits>
 #include <random>
 
+#include "kernels/cuda/async_copy.cuh"
+#include "kernels/cuda/fragments.cuh"
+#include "kernels/cuda/half.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "tests/kernels/cuda/device_vector.h"
 

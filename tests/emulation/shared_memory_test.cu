@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "tests/kernels/cuda/device_vector.h"
 
