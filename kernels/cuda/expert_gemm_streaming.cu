@@ -123,7 +123,7 @@ class StreamingWarp {
   __device__ __forceinline__ void Consume(int stage, float (&sums)[Shape::kRows / 16][Shape::kColumns / 8][4]) const {
 #pragma unroll
     for (int chunk = 0; chunk < Shape::kChunks; ++chunk) {
-      uint4 b[Shape::kColumns / 8];
+      uint4 b[Shape::kColumns / 8] = {};
 #pragma unroll
       for (int tile = 0; tile < Shape::kColumns / 8; ++tile) {
         if (tile < num_tiles_) b[tile] = *Slot(stage, Shape::kWeightSlots + chunk * (Shape::kColumns / 8) + tile);
