@@ -42,8 +42,7 @@ class StreamingWarp {
   using Scales = RowScales<Weights, Shape::kFormat, Shape::kSections / Shape::kGroupSections>;
 
   // Starts the first copies of codes.
-  __device__ StreamingWarp(const Params& p, const ColumnRange& columns, const float* dynamic_map,
-                           unsigned char* shared)
+  __device__ StreamingWarp(const Params& p, const ColumnRange& columns, const float* dynamic_map, unsigned char* shared)
       : p_(p),
         columns_(columns),
         dynamic_map_(dynamic_map),
@@ -52,8 +51,7 @@ class StreamingWarp {
 
   __device__ __forceinline__ Scales ScalesOf(const Items<Shape>& items) const {
     return Scales(p_.weights, items.place(), RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4),
-                  Shape::kGroupSections == 1 ? p_.scale_shift : 0, dynamic_map_,
-                  min(columns_.begin, columns_.end - 1));
+                  Shape::kGroupSections == 1 ? p_.scale_shift : 0, dynamic_map_, min(columns_.begin, columns_.end - 1));
   }
 
   // The sums of an item of kTiles tiles go to `shared` (StoreSums), which may hold x until then.
@@ -237,11 +235,12 @@ void LaunchShaped(const QuantizedGemmArgs& args, Stream stream) {
   const int64_t items = CeilDivide(args.out_features(), Shape::kFeatures);
   const int64_t matrices =
       is_grouped ? entries.max_active_experts() : CeilDivide(entries.num_pairs, int64_t{Shape::kColumns});
-  const int64_t blocks = std::min<int64_t>(items * matrices, int64_t{args.num_multiprocessors} * Shape::kMinBlocks);
+  constexpr size_t kSharedBytes = SharedLayout<T, Shape>::kBytes;
+  const int64_t at_once = int64_t{args.num_multiprocessors} * BlocksPerMultiprocessor(kSharedBytes, Shape::kMinBlocks);
   Launch(StreamingKernel<T, Shape>,
-         LaunchShape{.grid = dim3(static_cast<unsigned>(blocks)),
+         LaunchShape{.grid = dim3(static_cast<unsigned>(std::min(items * matrices, at_once))),
                      .block = dim3(Shape::kThreads),
-                     .shared_bytes = SharedLayout<T, Shape>::kBytes},
+                     .shared_bytes = kSharedBytes},
          stream,
          Params{QuantizedGemmParams(args, MakeNf4Halves<T>()), static_cast<int32_t>(items),
                 static_cast<int32_t>(matrices), Shape::kColumns, !is_grouped || args.lists_are_settled});
