@@ -56,6 +56,28 @@ inline bool WaitsByItself(const void* kernel) {
 }
 #endif
 
+// How many blocks of `shared_bytes` of shared memory a multiprocessor of the current device has room for, 1 to
+// `at_most`; `at_most` in the emulation. Cards of consumers have 100 KB, of which each block takes 1 KB more than it
+// asks for.
+inline int BlocksPerMultiprocessor(size_t shared_bytes, int at_most) {
+#ifdef __CUDACC__
+  static thread_local int known_device = -1;
+  static thread_local int shared_of_multiprocessor = 0;
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return at_most;
+  if (device != known_device) {
+    const auto attribute = cudaDevAttrMaxSharedMemoryPerMultiprocessor;
+    if (cudaDeviceGetAttribute(&shared_of_multiprocessor, attribute, device) != cudaSuccess) return at_most;
+    known_device = device;
+  }
+  const int fit = static_cast<int>(static_cast<size_t>(shared_of_multiprocessor) / (shared_bytes + 1024));
+  return fit < 1 ? 1 : fit < at_most ? fit : at_most;
+#else
+  (void)shared_bytes;
+  return at_most;
+#endif
+}
+
 // Queues `kernel(args...)`, which may start before the one ahead of it has ended and waits for it (dependency.cuh). A
 // failure is noted (launch_failure.h) until Backend::Synchronize() reads it.
 template <typename... Params, typename... Args>

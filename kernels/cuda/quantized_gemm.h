@@ -40,8 +40,9 @@ struct QuantizedGemmArgs {
   int64_t out_features() const { return is_gate_up ? weights.rows / 2 : weights.rows; }
 };
 
-// For few entries per expert: bound by the memory that the weights come from. Weights pass through a multiprocessor
-// once per 32 entries (8 where experts have about four or fewer).
+// For few entries per expert: bound by the memory that the weights come from, and in four bits by the number of
+// instructions. Weights pass through a multiprocessor once per 24 entries (32 in INT8; 8 where experts have about four
+// or fewer, 16 in small dense layers).
 void LaunchQuantizedGemmStreaming(const QuantizedGemmArgs& args, Stream stream);
 // For many: tiles of kExpertTileRows entries.
 void LaunchQuantizedGemmTiled(const QuantizedGemmArgs& args, Stream stream);

@@ -41,18 +41,23 @@ class StreamingWarp {
   using Weights = Dequantizer<T, Shape::kFormat>;
   using Scales = RowScales<Weights, Shape::kFormat, Shape::kSections / Shape::kGroupSections>;
 
-  __device__ StreamingWarp(const Params& p, const ColumnRange& columns, unsigned char* shared)
-      : p_(p), columns_(columns), codes_(p, columns, shared), dequantize_(shared + SharedLayout<T, Shape>::kTable) {}
+  // Starts the first copies of codes.
+  __device__ StreamingWarp(const Params& p, const ColumnRange& columns, const float* dynamic_map, unsigned char* shared)
+      : p_(p),
+        columns_(columns),
+        dynamic_map_(dynamic_map),
+        codes_(p, columns, shared),
+        dequantize_(shared + SharedLayout<T, Shape>::kTable) {}
 
-  // Asks for the first scales of an item.
-  __device__ __forceinline__ Scales ScalesOf(const Items<Shape>& items, const float* dynamic_map) const {
+  __device__ __forceinline__ Scales ScalesOf(const Items<Shape>& items) const {
     return Scales(p_.weights, items.place(), RowOf<Shape>(p_, items.first_feature(), Lane() % 4, Lane() / 4),
-                  Shape::kGroupSections == 1 ? p_.scale_shift : 0, dynamic_map, min(columns_.begin, columns_.end - 1));
+                  Shape::kGroupSections == 1 ? p_.scale_shift : 0, dynamic_map_, min(columns_.begin, columns_.end - 1));
   }
 
   // The sums of an item of kTiles tiles go to `shared` (StoreSums), which may hold x until then.
   template <int kTiles>
-  __device__ __forceinline__ void MultiplyItem(const Items<Shape>& items, Scales scales, float* shared) {
+  __device__ __forceinline__ void MultiplyItem(const Items<Shape>& items, typename Scales::First asked, float* shared) {
+    Scales scales = ScalesOf(items);
     float sums[2][kTiles][4] = {};
     if constexpr (Shape::kSharesX) {
       SharedX<T, Shape> x(p_, items.first_entry(), items.num_entries(), columns_, shared);
@@ -62,7 +67,7 @@ class StreamingWarp {
         x.CopyNext();
         if (columns_.begin + step >= columns_.end) continue;
         codes_.CopyNext(p_);
-        scales.Next(columns_.begin + step + 1 < columns_.end);
+        scales.Next(columns_.begin + step + 1 < columns_.end, asked);
         MultiplyBlock(scales, sums, [&](int s, uint32_t(&pairs)[kTiles][8]) { x.Load(s, pairs); });
         codes_.Release();
       }
@@ -71,12 +76,12 @@ class StreamingWarp {
       CachedX<T, Shape, kTiles> x(p_, items.first_entry(), items.num_entries(), columns_.begin);
       for (int32_t block = columns_.begin; block < columns_.end; ++block) {
         // Before the wait for the codes, as far as there are registers for it.
-        constexpr bool kLoadsAll = kTiles == 1;
+        constexpr bool kLoadsAll = kTiles == 1 && Shape::kFormat != WeightFormat::kNf4;
         uint32_t all[Shape::kSections][kTiles][8];
         if constexpr (kLoadsAll) x.LoadBlock(all);
         codes_.Wait();
         codes_.CopyNext(p_);
-        scales.Next(block + 1 < columns_.end);
+        scales.Next(block + 1 < columns_.end, asked);
         MultiplyBlock(scales, sums, [&](int s, uint32_t(&pairs)[kTiles][8]) {
           if constexpr (kLoadsAll) {
 #pragma unroll
@@ -150,6 +155,7 @@ class StreamingWarp {
 
   const Params& p_;
   const ColumnRange columns_;
+  const float* dynamic_map_;
   CodeRing<Shape> codes_;
   const Weights dequantize_;
 };
@@ -157,13 +163,14 @@ class StreamingWarp {
 // Straight code for as many tiles as the item has, which the compiler interleaves.
 template <int kTiles, typename T, typename Shape>
 __device__ __forceinline__ void MultiplyItem(StreamingWarp<T, Shape>& warp, const Items<Shape>& items,
-                                             const typename StreamingWarp<T, Shape>::Scales& scales, float* shared) {
+                                             const typename StreamingWarp<T, Shape>::Scales::First& asked,
+                                             float* shared) {
   if constexpr (kTiles > 1) {
     if (items.num_entries() <= 8 * (kTiles - 1)) {
-      return MultiplyItem<kTiles - 1>(warp, items, scales, shared);
+      return MultiplyItem<kTiles - 1>(warp, items, asked, shared);
     }
   }
-  warp.template MultiplyItem<kTiles>(items, scales, shared);
+  warp.template MultiplyItem<kTiles>(items, asked, shared);
 }
 
 // Grid: as many blocks as stay on the GPU at once, or fewer.
@@ -180,7 +187,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
   }
   // Codes are asked for as soon as it is known which: x comes later.
   if (!p.lists_are_settled) WaitForPrevious();
-  StreamingWarp<T, Shape> warp(p, ColumnRange::Of<Shape>(p), shared);
+  StreamingWarp<T, Shape> warp(p, ColumnRange::Of<Shape>(p), dynamic_map, shared);
   if (p.lists_are_settled) WaitForPrevious();
   LetNextStart();
   __syncthreads();
@@ -199,21 +206,21 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kMinBlocks) StreamingK
   Items<Shape> items(p);
   if constexpr (Shape::kSharesX) {
     for (; !items.AtEnd(); items.Advance(p)) {
-      MultiplyItem<Shape::kTiles>(warp, items, warp.ScalesOf(items, dynamic_map), sums);
+      MultiplyItem<Shape::kTiles>(warp, items, warp.ScalesOf(items).Ask(), sums);
       store(items);
     }
   } else {
     if (items.AtEnd()) return;
-    auto scales = warp.ScalesOf(items, dynamic_map);
+    auto asked = warp.ScalesOf(items).Ask();
     while (!items.AtEnd()) {
       Items<Shape> next = items;
       next.Advance(p);
       // The first scales of the next item arrive while this one is multiplied.
-      const auto next_scales = warp.ScalesOf(next, dynamic_map);
-      MultiplyItem<Shape::kTiles>(warp, items, scales, sums + buffer * Shape::kSumFloats);
+      const auto next_asked = warp.ScalesOf(next).Ask();
+      MultiplyItem<Shape::kTiles>(warp, items, asked, sums + buffer * Shape::kSumFloats);
       store(items);
       items = next;
-      scales = next_scales;
+      asked = next_asked;
     }
   }
   CpAsyncWait<0>();
@@ -228,11 +235,12 @@ void LaunchShaped(const QuantizedGemmArgs& args, Stream stream) {
   const int64_t items = CeilDivide(args.out_features(), Shape::kFeatures);
   const int64_t matrices =
       is_grouped ? entries.max_active_experts() : CeilDivide(entries.num_pairs, int64_t{Shape::kColumns});
-  const int64_t blocks = std::min<int64_t>(items * matrices, int64_t{args.num_multiprocessors} * Shape::kMinBlocks);
+  constexpr size_t kSharedBytes = SharedLayout<T, Shape>::kBytes;
+  const int64_t at_once = int64_t{args.num_multiprocessors} * BlocksPerMultiprocessor(kSharedBytes, Shape::kMinBlocks);
   Launch(StreamingKernel<T, Shape>,
-         LaunchShape{.grid = dim3(static_cast<unsigned>(blocks)),
+         LaunchShape{.grid = dim3(static_cast<unsigned>(std::min(items * matrices, at_once))),
                      .block = dim3(Shape::kThreads),
-                     .shared_bytes = SharedLayout<T, Shape>::kBytes},
+                     .shared_bytes = kSharedBytes},
          stream,
          Params{QuantizedGemmParams(args, MakeNf4Halves<T>()), static_cast<int32_t>(items),
                 static_cast<int32_t>(matrices), Shape::kColumns, !is_grouped || args.lists_are_settled});

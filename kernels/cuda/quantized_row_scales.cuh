@@ -21,7 +21,8 @@ __device__ __forceinline__ const T* PartAt(const void* part, uint64_t offset) {
 }
 
 // A scale in float32 and what the dequantiser takes for the zero point, of one row and group after group. Load asks for
-// those of a group some groups after the present one and waits for nothing; Scale and Zero do.
+// those of a group some groups after the present one, AskForRow for what holds for the whole row; both wait for nothing,
+// Scale and Zero do.
 template <typename Weights, WeightFormat kFormat>
 class RowScale;
 
@@ -33,6 +34,7 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
     uint32_t scale = 0;
     uint32_t zero = kFormat == WeightFormat::kInt8 ? 128 : 8;
   };
+  struct OfRow {};
 
   __device__ RowScale(const QuantizedMatrix& first, uint64_t offset, int32_t row, int32_t group,
                       const float* /*dynamic_map*/)
@@ -42,6 +44,7 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
     if (has_zeros_) next_zero_ = PartAt<uint8_t>(first.zeros, offset) + index;
   }
 
+  __device__ __forceinline__ OfRow AskForRow() const { return {}; }
   __device__ __forceinline__ void Load(int32_t after, Loaded& loaded) const {
     loaded.scale = next_scale_[after];
     if (has_zeros_) loaded.zero = next_zero_[after];
@@ -50,7 +53,7 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
     next_scale_ += groups;
     if (has_zeros_) next_zero_ += groups;
   }
-  __device__ __forceinline__ float Scale(const Loaded& loaded, int32_t /*group*/) const {
+  __device__ __forceinline__ float Scale(const Loaded& loaded, const OfRow& /*row*/, int32_t /*group*/) const {
     return ToFloat(Float16{static_cast<uint16_t>(loaded.scale)});
   }
   static __device__ __forceinline__ uint32_t Zero(const Loaded& loaded) {
@@ -68,6 +71,10 @@ class RowScale<Weights, WeightFormat::kNf4> {
  public:
   static constexpr bool kHasZeros = false;
   using Loaded = uint32_t;
+  struct OfRow {
+    float offset = 0;
+    int32_t change = 0;
+  };
 
   __device__ RowScale(const QuantizedMatrix& first, uint64_t offset, int32_t row, int32_t group,
                       const float* dynamic_map)
@@ -76,11 +83,16 @@ class RowScale<Weights, WeightFormat::kNf4> {
     next_ = PartAt<uint8_t>(first.scales, offset) + (is_nested_ ? index : index * sizeof(float));
     if (!is_nested_) return;
     nested_scales_ = PartAt<float>(first.nested_scale, offset) + RowTimes(row, first.nested_scales);
-    change_ = PartAt<int32_t>(first.nested_change, offset)[row];
-    offset_ = PartAt<float>(first.nested_offset, offset)[row];
     last_nested_ = static_cast<int32_t>(first.nested_scales) - 1;
+    offset_ = PartAt<float>(first.nested_offset, offset) + row;
+    change_ = PartAt<int32_t>(first.nested_change, offset) + row;
   }
 
+  __device__ __forceinline__ OfRow AskForRow() const {
+    OfRow of_row;
+    if (is_nested_) of_row = {*offset_, *change_};
+    return of_row;
+  }
   __device__ __forceinline__ void Load(int32_t after, Loaded& loaded) const {
     loaded = is_nested_ ? uint32_t{next_[after]} : reinterpret_cast<const uint32_t*>(next_)[after];
   }
@@ -88,16 +100,16 @@ class RowScale<Weights, WeightFormat::kNf4> {
     next_ += is_nested_ ? groups : groups * static_cast<int32_t>(sizeof(float));
   }
   // `group` does not decrease from call to call.
-  __device__ __forceinline__ float Scale(Loaded loaded, int32_t group) {
+  __device__ __forceinline__ float Scale(Loaded loaded, const OfRow& of_row, int32_t group) {
     if (!is_nested_) return __uint_as_float(loaded);
     if (group >= end_of_nested_) {
       // kNestedBlock groups share a scale. The groups that pad a row may lie beyond the last.
-      const int32_t nested = group < change_ ? 0 : 1 + (group - change_) / 256;
-      end_of_nested_ = change_ + nested * 256;
+      const int32_t nested = group < of_row.change ? 0 : 1 + (group - of_row.change) / 256;
+      end_of_nested_ = of_row.change + nested * 256;
       nested_ = nested_scales_[min(nested, last_nested_)];
     }
     // Rounded twice, as bitsandbytes and the CPU do.
-    return __fadd_rn(__fmul_rn(dynamic_map_[loaded], nested_), offset_);
+    return __fadd_rn(__fmul_rn(dynamic_map_[loaded], nested_), of_row.offset);
   }
   static __device__ __forceinline__ uint32_t Zero(Loaded /*loaded*/) { return 0; }
 
@@ -106,9 +118,9 @@ class RowScale<Weights, WeightFormat::kNf4> {
   const uint8_t* next_;  // code, or scale in float32
   const float* dynamic_map_;
   const float* nested_scales_ = nullptr;
+  const float* offset_ = nullptr;
+  const int32_t* change_ = nullptr;
   float nested_ = 0;
-  float offset_ = 0;
-  int32_t change_ = 0;
   int32_t last_nested_ = 0;
   int32_t end_of_nested_ = 0;
 };
@@ -117,29 +129,41 @@ class RowScale<Weights, WeightFormat::kNf4> {
 template <typename Weights, WeightFormat kFormat, int kSections>
 class RowScales {
  public:
+  // What is asked for ahead: few registers, for it is kept while another row's scales are used.
+  struct First {
+    typename RowScale<Weights, kFormat>::OfRow of_row;
+    typename RowScale<Weights, kFormat>::Loaded loaded[kSections];
+  };
+
   // Of the matrix in place `place` of those that begin at `first`, from step `step` on. `row` is this lane's row;
-  // 2^shift sections (1 or 2) share a scale.
+  // 2^shift sections (1 or 2) share a scale. Next follows an Ask, of this object or of an equal one.
   __device__ RowScales(const QuantizedMatrix& first, int32_t place, int32_t row, int32_t shift,
                        const float* dynamic_map, int32_t step)
       : shift_(shift),
         step_(step),
         group_(step * kSections >> shift),
-        row_(first, static_cast<uint32_t>(place) * uint64_t{first.stride}, row, group_, dynamic_map) {
-    Load();
+        row_(first, static_cast<uint32_t>(place) * uint64_t{first.stride}, row, group_, dynamic_map) {}
+
+  __device__ __forceinline__ First Ask() const {
+    First asked;
+    asked.of_row = row_.AskForRow();
+    Load(asked);
+    return asked;
   }
 
-  // Moves to the next step, the first one when it is called first; asks for the one after if there `is_more`.
-  __device__ __forceinline__ void Next(bool is_more) {
+  // Moves to the next step, the first one when it is called first, whose scales `asked` has; asks for those of the one
+  // after if there `is_more`.
+  __device__ __forceinline__ void Next(bool is_more, First& asked) {
 #pragma unroll
     for (int s = 0; s < kSections; ++s) {
-      scales_[s] = row_.Scale(loaded_[s], group_ + s * (1 >> shift_));
-      zeros_[s] = row_.Zero(loaded_[s]);
+      scales_[s] = row_.Scale(asked.loaded[s], asked.of_row, group_ + s * (1 >> shift_));
+      zeros_[s] = row_.Zero(asked.loaded[s]);
     }
     const int32_t groups = kSections == 2 ? 2 >> shift_ : shift_ == 0 ? 1 : step_ & 1;
     ++step_;
     group_ += groups;
     row_.Advance(groups);
-    if (is_more) Load();
+    if (is_more) Load(asked);
   }
 
   // Of rows g, g + 8, g + 16 and g + 24 (g = lane / 4) in a section of the step. All lanes together.
@@ -155,16 +179,15 @@ class RowScales {
  private:
   using Row = RowScale<Weights, kFormat>;
 
-  __device__ __forceinline__ void Load() {
+  __device__ __forceinline__ void Load(First& asked) const {
 #pragma unroll
-    for (int s = 0; s < kSections; ++s) row_.Load(s * (1 >> shift_), loaded_[s]);
+    for (int s = 0; s < kSections; ++s) row_.Load(s * (1 >> shift_), asked.loaded[s]);
   }
 
   int32_t shift_;
-  int32_t step_;   // that loaded_ is of
+  int32_t step_;  // that is asked for
   int32_t group_;  // of its first section
   Row row_;
-  typename Row::Loaded loaded_[kSections];
   float scales_[kSections];
   uint32_t zeros_[kSections];
 };

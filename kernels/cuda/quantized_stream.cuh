@@ -50,6 +50,8 @@ struct StreamingShape {
   // Whether the warps of the same columns read one copy of x in shared memory. Where a warp has its columns for itself
   // x comes from the cache.
   static constexpr bool kSharesX = kRowWarps > 1;
+  // The wait for codes is then the one for x, which is copied one block ahead: no group may stay under way.
+  static_assert(!kSharesX || kStages == 2);
   static constexpr int kXStages = 2;
   static constexpr int kXStageElements = kColumns * kBlockColumns;
   static constexpr size_t kXBytes = kSharesX ? size_t{2} * kColumnWarps * kXStages * kXStageElements : 0;

@@ -173,33 +173,47 @@ Problem MakeProblem(const Sizes& sizes, DType dtype, const Quantization& gate_up
   return problem;
 }
 
-std::vector<uint16_t> RunOnDevice(const Problem& problem, std::optional<QuantizedForm> form) {
+// Results of runs one behind the other in the same scratch; each has slots of its own, all else is the problem's.
+std::vector<std::vector<uint16_t>> RunsOnDevice(const Problem& problem, std::optional<QuantizedForm> form,
+                                                const std::vector<std::vector<int32_t>>& slots_of_runs) {
   const Sizes& sizes = problem.sizes;
   const DeviceVector<uint16_t> rows(problem.rows);
-  const DeviceVector<int32_t> slots(problem.slots);
   const DeviceVector<float> weights(problem.weights);
   const DeviceVector<uint8_t> gate_up(UploadQuantized(problem.gate_up));
   const DeviceVector<uint8_t> down(UploadQuantized(problem.down));
   // NaN everywhere at first: whatever is read must have been written.
   const DeviceVector<uint8_t> scratch(
       RunExpertsScratchBytes(sizes.rows, sizes.top_k, sizes.hidden, sizes.intermediate, sizes.experts));
-  const DeviceVector<uint16_t> out(static_cast<size_t>(sizes.rows * sizes.hidden));
-  RunQuantizedExperts({.dtype = problem.dtype,
-                       .num_rows = sizes.rows,
-                       .top_k = sizes.top_k,
-                       .num_local_experts = sizes.experts,
-                       .first_slot = sizes.first_slot,
-                       .rows = rows.data(),
-                       .slots = slots.data(),
-                       .weights = weights.data(),
-                       .gate_up = ViewOf(problem.gate_up, gate_up),
-                       .down = ViewOf(problem.down, down),
-                       .num_multiprocessors = sizes.num_multiprocessors,
-                       .form = form,
-                       .scratch = scratch.data(),
-                       .out = out.data()},
-                      TestStream());
-  return out.ToHost();
+  std::vector<DeviceVector<int32_t>> slots;
+  std::vector<DeviceVector<uint16_t>> out;
+  for (const std::vector<int32_t>& of_run : slots_of_runs) {
+    slots.emplace_back(of_run);
+    out.emplace_back(static_cast<size_t>(sizes.rows * sizes.hidden));
+  }
+  for (size_t run = 0; run < slots.size(); ++run) {
+    RunQuantizedExperts({.dtype = problem.dtype,
+                         .num_rows = sizes.rows,
+                         .top_k = sizes.top_k,
+                         .num_local_experts = sizes.experts,
+                         .first_slot = sizes.first_slot,
+                         .rows = rows.data(),
+                         .slots = slots[run].data(),
+                         .weights = weights.data(),
+                         .gate_up = ViewOf(problem.gate_up, gate_up),
+                         .down = ViewOf(problem.down, down),
+                         .num_multiprocessors = sizes.num_multiprocessors,
+                         .form = form,
+                         .scratch = scratch.data(),
+                         .out = out[run].data()},
+                        TestStream());
+  }
+  std::vector<std::vector<uint16_t>> results;
+  for (const DeviceVector<uint16_t>& of_run : out) results.push_back(of_run.ToHost());
+  return results;
+}
+
+std::vector<uint16_t> RunOnDevice(const Problem& problem, std::optional<QuantizedForm> form) {
+  return RunsOnDevice(problem, form, {problem.slots})[0];
 }
 
 std::vector<Bounded> Expected(const Problem& problem) {
@@ -306,6 +320,21 @@ TEST_P(QuantizedExpertsTest, TakesNoRowsAndGivesTheSameBitsEveryTime) {
   EXPECT_THAT(RunOnDevice(Make({.rows = 0}, 0, 3), form()), testing::IsEmpty());
   const Problem problem = Make({.rows = 9, .hidden = 64}, 0, 3);
   EXPECT_EQ(RunOnDevice(problem, form()), RunOnDevice(problem, form()));
+}
+
+// The second product takes its lists from before the kernel ahead of it (lists_are_settled). It has more blocks than
+// the first here: on multiprocessors that were idle since the run before, whose lists they must not find.
+TEST_P(QuantizedExpertsTest, FollowsTheSlotsOfEachRunOneBehindTheOther) {
+  const Problem problem = Make({.rows = 4, .hidden = 512, .experts = 8, .num_multiprocessors = 100}, 0, 7);
+  std::vector<std::vector<int32_t>> slots_of_runs = {problem.slots};
+  for (int run = 1; run < 8; ++run) {
+    slots_of_runs.push_back(slots_of_runs.back());
+    for (int32_t& slot : slots_of_runs.back()) slot = (slot + 3) % 8;
+  }
+  const std::vector<std::vector<uint16_t>> together = RunsOnDevice(problem, form(), slots_of_runs);
+  for (size_t run = 0; run < together.size(); ++run) {
+    EXPECT_EQ(together[run], RunsOnDevice(problem, form(), {slots_of_runs[run]})[0]) << "run " << run;
+  }
 }
 
 TEST(ChooseQuantizedForm, StreamsForFewEntriesPerExpertAndTilesForMany) {
