@@ -6,19 +6,16 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
-#include <exception>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
+#include "server/http/answered_request.h"
 #include "server/http/connection.h"
 #include "server/http/request_reader.h"
+#include "server/http/wake_signal.h"
 #include "server/http/wire.h"
-#include "spdlog/spdlog.h"
 
 namespace switchyard::http {
 namespace {
@@ -37,11 +34,9 @@ class HttpSession : public Session, public std::enable_shared_from_this<HttpSess
         on_end_(std::move(on_end)),
         connection_(std::make_shared<Connection>(std::move(socket), std::move(tls),
                                                  context->config.limits.max_header_bytes + kMaxReadAhead)),
-        wake_(connection_->stream().get_executor()),
-        wake_target_(std::make_shared<WakeTarget>()) {
-    wake_target_->session = this;
-  }
-  ~HttpSession() override { Detach(); }
+        wake_(std::make_shared<WakeSignal>(connection_->stream().get_executor())),
+        answered_(context) {}
+  ~HttpSession() override { wake_->Detach(); }
 
   void Spawn(bool at_capacity) {
     // Posted: nothing of the session may run inside of the caller, who may hold a lock that on_end takes.
@@ -61,13 +56,6 @@ class HttpSession : public Session, public std::enable_shared_from_this<HttpSess
   }
 
  private:
-  // Outlives the session in the wakers that were handed out.
-  struct WakeTarget {
-    std::mutex mu;
-    HttpSession* session = nullptr;  // guarded by mu; null once the session has ended
-    bool posted = false;             // guarded by mu; a wake is on its way
-  };
-
   Strand executor() { return connection_->stream().get_executor(); }
   Awaitable<void> Run(bool at_capacity);
   Awaitable<bool> WaitForRequest();
@@ -78,32 +66,21 @@ class HttpSession : public Session, public std::enable_shared_from_this<HttpSess
   Awaitable<bool> Write(std::string_view bytes);
   Awaitable<void> WaitForWake();
   Awaitable<void> StopWatching();
-
   std::optional<Response> PullHead();
-  bool PullPiece(std::string* piece, bool* failed);
-  Waker MakeWaker();
-  void Detach() {
-    std::lock_guard lock(wake_target_->mu);
-    wake_target_->session = nullptr;
-  }
+
   void Watch();
   void Lose();
-  void BeginReport(const Request& request);
-  void EndAnswer(bool complete);
 
   // constant after construction
   SessionContext* const context_;  // borrowed
   const std::function<void()> on_end_;
   const std::shared_ptr<Connection> connection_;
+  const std::shared_ptr<WakeSignal> wake_;
 
   // touched on the strand only
-  Timer wake_;
-  std::shared_ptr<WakeTarget> wake_target_;
   net::cancellation_signal cancel_watch_;
-  std::unique_ptr<Answer> answer_;
-  Report report_;       // of the request under way
-  bool idle_ = false;   // between requests
-  bool woken_ = false;  // the answer has news
+  AnsweredRequest answered_;  // the request under way
+  bool idle_ = false;         // between requests
   bool watching_ = false;
   bool stop_watching_ = false;
   bool keep_alive_ = false;
@@ -146,7 +123,7 @@ Awaitable<void> HttpSession::Run(bool at_capacity) {
   const bool may_close = ended_idle && !connection_->stream().is_tls();
   if (!connection_->lost() && !may_close) co_await connection_->Linger();
   connection_->Close();
-  Detach();
+  wake_->Detach();
   on_end_();
 }
 
@@ -165,17 +142,8 @@ Awaitable<bool> HttpSession::Serve(ReadResult read) {
   Request& request = read.request;
   keep_alive_ = read.keep_alive;
   http_1_0_ = read.http_1_0;
-  BeginReport(request);
-  if (std::optional<Response> preflight = context_->cors.Preflight(request)) {
-    answer_ = std::make_unique<ReadyAnswer>(*std::move(preflight));
-  } else {
-    try {
-      answer_ = context_->handler(request, MakeWaker());
-    } catch (const std::exception& error) {
-      spdlog::error("request {}: {} {} threw: {}", request.id, request.method, request.path, error.what());
-      answer_ = nullptr;
-    }
-  }
+  answered_.Begin(request);
+  answered_.Handle(request, wake_->MakeWaker());
   request.body = std::string();
   read.body_share.Release();
   stop_watching_ = false;
@@ -187,7 +155,7 @@ Awaitable<bool> HttpSession::Serve(ReadResult read) {
     head = PullHead();
   }
   const bool sent = head.has_value() && co_await SendAnswer(request, *std::move(head));
-  EndAnswer(sent);
+  answered_.End(sent);
   if (!sent) co_return false;
   co_await StopWatching();
   co_return keep_alive_ && !connection_->lost();
@@ -200,11 +168,11 @@ Awaitable<bool> HttpSession::SendAnswer(const Request& request, Response head) {
   const bool chunked = head.stream && !http_1_0_;
   if (head.stream && (http_1_0_ || head_only)) keep_alive_ = false;
   context_->cors.AddHeaders(request, &head.headers);
-  report_.status = head.status;
+  answered_.report().status = head.status;
   std::string out = SerializeHead(head, {.request_id = request.id, .keep_alive = keep_alive_, .chunked = chunked});
   if (head.stream && !head_only) co_return co_await SendStream(std::move(out), chunked);
   if (!head_only) out.append(head.body);
-  if (head.stream && answer_ != nullptr) answer_->Cancel();
+  if (head.stream) answered_.Cancel();
   co_return co_await Write(out);
 }
 
@@ -213,12 +181,11 @@ Awaitable<bool> HttpSession::SendStream(std::string out, bool chunked) {
   std::string piece;
   bool more = true;
   while (more) {
-    woken_ = false;
+    wake_->Forget();
     piece.clear();
-    bool failed = false;
-    more = PullPiece(&piece, &failed);
+    more = answered_.Read(&piece);
     // Without the closing chunk the client sees that the stream was cut.
-    if (failed) co_return false;
+    if (answered_.failed()) co_return false;
     if (chunked) {
       AppendChunk(piece, &out);
       if (!more) AppendLastChunk(&out);
@@ -237,89 +204,35 @@ Awaitable<bool> HttpSession::SendStream(std::string out, bool chunked) {
 }
 
 std::optional<Response> HttpSession::PullHead() {
-  woken_ = false;
-  try {
-    if (answer_ != nullptr) return answer_->Head();
-  } catch (const std::exception& error) {
-    spdlog::error("request {}: the answer threw: {}", report_.id, error.what());
-    answer_->Cancel();
-  }
-  keep_alive_ = false;
-  return Response{.status = 500, .body = context_->error(500, "internal error; the server's log has the details")};
-}
-
-bool HttpSession::PullPiece(std::string* piece, bool* failed) {
-  try {
-    return answer_->Read(piece);
-  } catch (const std::exception& error) {
-    spdlog::error("request {}: the stream threw: {}", report_.id, error.what());
-    *failed = true;
-    return false;
-  }
+  wake_->Forget();
+  std::optional<Response> head = answered_.Head();
+  if (answered_.failed()) keep_alive_ = false;
+  return head;
 }
 
 Awaitable<void> HttpSession::Refuse(const Request& request, int status, std::string message) {
-  BeginReport(request);
-  if (report_.id.empty()) report_.id = RequestIdFrom("");
-  report_.client = connection_->client();
-  report_.status = status;
+  answered_.Begin(request);
+  Report& report = answered_.report();
+  if (report.id.empty()) report.id = RequestIdFrom("");
+  report.client = connection_->client();
+  report.status = status;
   Response response{.status = status, .body = context_->error(status, message)};
   if (status == 503) response.headers.push_back({"Retry-After", "1"});
   context_->cors.AddHeaders(request, &response.headers);
-  std::string out = SerializeHead(response, {.request_id = report_.id, .keep_alive = false, .chunked = false});
+  std::string out = SerializeHead(response, {.request_id = report.id, .keep_alive = false, .chunked = false});
   out.append(response.body);
-  report_.complete = co_await Write(out);
-  report_.duration = absl::Now() - report_.begin;
-  if (context_->on_refused != nullptr) context_->on_refused(report_);
-}
-
-void HttpSession::BeginReport(const Request& request) {
-  report_ = {
-      .id = request.id, .client = request.client, .method = request.method, .path = request.path, .begin = absl::Now()};
-}
-
-void HttpSession::EndAnswer(bool complete) {
-  report_.complete = complete;
-  report_.duration = absl::Now() - report_.begin;
-  if (answer_ == nullptr) {  // the handler threw
-    if (context_->on_refused != nullptr) context_->on_refused(report_);
-    return;
-  }
-  if (!complete) answer_->Cancel();
-  answer_->OnEnd(report_);
-  answer_.reset();
+  answered_.End(co_await Write(out));
 }
 
 Awaitable<bool> HttpSession::Write(std::string_view bytes) {
-  if (report_.bytes == 0) report_.time_to_first_byte = absl::Now() - report_.begin;
+  answered_.MarkFirstByte();
   const bool sent = co_await connection_->Write(bytes, context_->config.limits.write_timeout);
-  if (sent) report_.bytes += bytes.size();
+  if (sent) answered_.CountBytes(bytes.size());
   co_return sent;
 }
 
 Awaitable<void> HttpSession::WaitForWake() {
-  while (!woken_ && !connection_->lost()) {
-    wake_.expires_at(std::chrono::steady_clock::time_point::max());
-    co_await wake_.async_wait(kAwait);
-  }
-}
-
-Waker HttpSession::MakeWaker() {
-  return [target = wake_target_] {
-    std::lock_guard lock(target->mu);
-    if (target->session == nullptr || target->posted) return;
-    std::shared_ptr<HttpSession> self = target->session->weak_from_this().lock();
-    if (self == nullptr) return;
-    target->posted = true;
-    net::post(self->executor(), [self] {
-      {
-        std::lock_guard lock(self->wake_target_->mu);
-        self->wake_target_->posted = false;
-      }
-      self->woken_ = true;
-      self->wake_.cancel();
-    });
-  };
+  while (!wake_->woken() && !connection_->lost()) co_await wake_->Sleep();
 }
 
 // Reads on while an answer is made or sent, for the end of the stream to show at once. A client that closes its
@@ -335,7 +248,7 @@ void HttpSession::Watch() {
         self->connection_->buffer().commit(size);
         if (error && !self->stop_watching_) self->connection_->Lose();
         if (!error && !self->stop_watching_) self->Watch();
-        self->wake_.cancel();
+        self->wake_->Interrupt();
       }));
 }
 
@@ -343,15 +256,12 @@ Awaitable<void> HttpSession::StopWatching() {
   stop_watching_ = true;
   // Terminal is what a read through TLS listens to. It is not terminal here: what was read is kept for the next read.
   cancel_watch_.emit(net::cancellation_type::all);
-  while (watching_) {
-    wake_.expires_at(std::chrono::steady_clock::time_point::max());
-    co_await wake_.async_wait(kAwait);
-  }
+  while (watching_) co_await wake_->Sleep();
 }
 
 void HttpSession::Lose() {
   connection_->Lose();
-  wake_.cancel();
+  wake_->Interrupt();
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "server/rpc/call_scope.h"
 
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -65,6 +66,13 @@ void CallScope::End(const absl::Status& status, const std::string& request_id) {
               .duration = absl::Now() - begin_,
               .request_id = request_id,
               .client = client_});
+}
+
+absl::Status CancellationStatus(const grpc::CallbackServerContext& context) {
+  if (context.deadline() <= std::chrono::system_clock::now()) {
+    return absl::DeadlineExceededError("the call's deadline passed before the generation ended");
+  }
+  return absl::CancelledError("the client cancelled the call");
 }
 
 }  // namespace switchyard

@@ -40,4 +40,7 @@ class CallScope {
   RequestScope scope_;
 };
 
+// Why a call that was cancelled ends: DEADLINE_EXCEEDED where its deadline has passed, else CANCELLED.
+absl::Status CancellationStatus(const grpc::CallbackServerContext& context);
+
 }  // namespace switchyard

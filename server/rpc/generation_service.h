@@ -6,6 +6,7 @@
 #include "server/edge.h"
 #include "server/engine_slot.h"
 #include "server/rpc/generation_streams.h"
+#include "server/rpc/request_id_source.h"
 #include "switchyard/v1/generation.grpc.pb.h"
 
 namespace switchyard {

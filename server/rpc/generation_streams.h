@@ -4,10 +4,7 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
-#include <atomic>
 #include <cstddef>
-#include <cstdint>
-#include <string>
 
 #include "server/edge.h"
 #include "server/engine_slot.h"
@@ -21,17 +18,6 @@ struct StreamLimits {
   size_t max_pending_bytes = size_t{1} << 20;
   // Requests of one GenerateBatch stream in flight; the stream is not read further until one has ended.
   size_t max_batch_requests = 1024;
-};
-
-// Ids for requests that bring none: unique in this process, unguessable from outside.
-class RequestIdSource {
- public:
-  RequestIdSource();
-  std::string Next();
-
- private:
-  const std::string prefix_;
-  std::atomic<uint64_t> next_{0};
 };
 
 // Each reactor owns itself until gRPC is done with it; an engine callback keeps what it needs alive. `slot` outlives

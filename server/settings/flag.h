@@ -59,6 +59,14 @@ Flag IntFlagOf(std::string name, std::string help, IntRange range, T* target) {
       [target]() { return std::optional<int64_t>(static_cast<int64_t>(*target)); });
 }
 
+// Of one that may be unset.
+template <typename T>
+Flag OptionalIntFlag(std::string name, std::string help, IntRange range, std::optional<T>* target) {
+  return IntFlag(
+      std::move(name), std::move(help), std::move(range), [target](int64_t value) { *target = static_cast<T>(value); },
+      [target]() { return target->has_value() ? std::optional<int64_t>(**target) : std::nullopt; });
+}
+
 struct FloatRange {
   double min = 0;
   double max = 1;
@@ -70,6 +78,14 @@ Flag FloatFlag(std::string name, std::string help, FloatRange range, std::functi
 // One of a few words; `store` gets the index.
 Flag ChoiceFlag(std::string name, std::string help, const std::vector<std::string>& choices,
                 std::function<void(size_t)> store, std::function<size_t()> load);
+
+// Of an enum whose values count from 0, in the order of `choices`.
+template <typename Enum>
+Flag EnumFlag(std::string name, std::string help, const std::vector<std::string>& choices, Enum* target) {
+  return ChoiceFlag(
+      std::move(name), std::move(help), choices, [target](size_t i) { *target = static_cast<Enum>(i); },
+      [target]() { return static_cast<size_t>(*target); });
+}
 
 // The flag under a heading.
 Flag In(std::string group, Flag flag);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/text/jinja/ast.h"
@@ -40,6 +41,12 @@ class ExpressionParser {
   ExpressionPtr Test(ExpressionPtr subject);
   Operands Call();
 
+  template <typename... T>
+  static std::vector<ExpressionPtr> Children(T... children) {
+    std::vector<ExpressionPtr> result;
+    (result.push_back(std::move(children)), ...);
+    return result;
+  }
   ExpressionPtr Make(Expression::Kind kind, std::vector<ExpressionPtr> children, std::string name = "");
   void SetDepth(Expression* expression);
 

@@ -1,6 +1,7 @@
-// The part of NCCL's interface that Switchyard uses, for builds of parallel/communicators/nccl.cc without a GPU; found
-// before the library's own header. Implemented by tests/emulation/fake_nccl for ranks that are threads of one process.
-// Names and values are those of NCCL 2.28, so that a type or a call that does not exist there does not compile here.
+// The part of NCCL's interface that Switchyard uses, for builds of parallel/communicators/nccl_links.cc without a GPU;
+// found before the library's own header. Implemented by tests/emulation/fake_nccl for ranks that are threads of one
+// process. Names and values are those of NCCL 2.28, so that a type or a call that does not exist there does not compile
+// here.
 #pragma once
 
 #include <cuda_runtime_api.h>
