@@ -42,7 +42,7 @@ constexpr uint16_t HalfBits(float value) {
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
   if (magnitude == 0) return 0;
   const uint32_t half = (1u << (kDropped - 1)) - 1 + (magnitude >> kDropped & 1);
-  return static_cast<uint16_t>(((magnitude + half) >> kDropped) - kRebias | bits >> 31 << 15);
+  return static_cast<uint16_t>((((magnitude + half) >> kDropped) - kRebias) | bits >> 31 << 15);
 }
 
 }  // namespace internal

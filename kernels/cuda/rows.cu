@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads)
   Vector* to = dst + row * vectors;
   const int64_t stride = VectorStride();
   for (int64_t v = FirstVector(); v < vectors; v += kUnroll * stride) {
-    Vector values[kUnroll];
+    Vector values[kUnroll] = {};
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) {
       if (v + u * stride < vectors) values[u] = from[v + u * stride];
