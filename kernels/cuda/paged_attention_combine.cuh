@@ -36,6 +36,11 @@ struct VisibleKeys {
   __device__ int num_parts() const { return (end - begin + part_keys - 1) / part_keys; }
 };
 
+// How many heads of a group the block serves whose first one is number `first`.
+__device__ __forceinline__ int HeadsOfBlock(int group, int first) {
+  return min(group - first, static_cast<int>(kDecodeHeads));
+}
+
 // The row of partial results of one part: a_i [head_dim] in `sums`, {m_i * log2(e), l_i} in `stats`; before them how
 // many parts have arrived, for each sequence and block of heads.
 struct Partials {
@@ -120,5 +125,9 @@ __device__ void CombineInBlock(const Partials& partials, const PartsOfBlock& blo
     reinterpret_cast<uint2*>(out)[item] = make_uint2(Pack2<T>(total.x, total.y), Pack2<T>(total.z, total.w));
   }
 }
+
+// In a launch of its own, behind the one that left the parts, where CombinesInBlock() does not hold. `granule` as
+// there.
+void CombineParts(const PagedAttentionArgs& args, int64_t num_splits, int granule, Stream stream);
 
 }  // namespace switchyard::cuda
