@@ -21,8 +21,8 @@ __device__ __forceinline__ const T* PartAt(const void* part, uint64_t offset) {
 }
 
 // A scale in float32 and what the dequantiser takes for the zero point, of one row and group after group. Load asks for
-// those of a group some groups after the present one, AskForRow for what holds for the whole row; both wait for nothing,
-// Scale and Zero do.
+// those of a group some groups after the present one, AskForRow for what holds for the whole row; both wait for
+// nothing, Scale and Zero do.
 template <typename Weights, WeightFormat kFormat>
 class RowScale;
 
@@ -185,7 +185,7 @@ class RowScales {
   }
 
   int32_t shift_;
-  int32_t step_;  // that is asked for
+  int32_t step_;   // that is asked for
   int32_t group_;  // of its first section
   Row row_;
   float scales_[kSections];
