@@ -41,8 +41,8 @@ struct QuantizedGemmArgs {
 };
 
 // For few entries per expert: bound by the memory that the weights come from, and in four bits by the number of
-// instructions. Weights pass through a multiprocessor once per 24 entries (32 in INT8; 8 where experts have about four
-// or fewer, 16 in small dense layers).
+// instructions. Weights pass through a multiprocessor once per 24 entries (8 where experts have about four or fewer, 16
+// in small dense layers).
 void LaunchQuantizedGemmStreaming(const QuantizedGemmArgs& args, Stream stream);
 // For many: tiles of kExpertTileRows entries.
 void LaunchQuantizedGemmTiled(const QuantizedGemmArgs& args, Stream stream);

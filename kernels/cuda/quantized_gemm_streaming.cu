@@ -261,8 +261,7 @@ void LaunchFormat(const QuantizedGemmArgs& args, Stream stream) {
     if (is_small(kIsGateUp ? 64 : 128)) {
       return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 2, 1, 8, 2>>(args, stream);
     }
-    constexpr int kTiles = kFormat == WeightFormat::kInt8 ? 4 : 3;
-    return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, kTiles, 4, 2, 2>>(args, stream);
+    return LaunchShaped<T, StreamingShape<kFormat, kIsGateUp, 3, 4, 2, 2>>(args, stream);
   }
   constexpr int kStages = kFormat == WeightFormat::kNf4 ? 2 : 3;
   if constexpr (kFormat == WeightFormat::kInt4) {

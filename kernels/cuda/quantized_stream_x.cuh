@@ -144,8 +144,8 @@ class SharedX {
   static_assert(Shape::kXStages == 2);
   static constexpr int kChunks = Shape::kBlockColumns / 8;
   static constexpr int kCopiedRows = Shape::kRowWarps * kWarpSize / kChunks;  // that the threads copy at once
-  static constexpr int kRowsOfThread = Shape::kColumns / kCopiedRows;
-  static_assert(kRowsOfThread * kCopiedRows == Shape::kColumns && kCopiedRows % 2 == 0);
+  static constexpr int kRowsOfThread = (Shape::kColumns + kCopiedRows - 1) / kCopiedRows;
+  static_assert(kCopiedRows % 2 == 0);
 
   const int32_t in_features_;
   int32_t block_;  // that is copied next
