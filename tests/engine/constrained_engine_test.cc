@@ -8,16 +8,10 @@
 #include "tests/engine/blocking_client.h"
 #include "tests/engine/constraint/schema_validator.h"
 #include "tests/engine/constraint/test_schemas.h"
+#include "tests/engine/tiny_config.h"
 
 namespace switchyard {
 namespace {
-
-EngineConfig TinyConfig() {
-  return {.model_dir = SWITCHYARD_SOURCE_DIR "/models/tiny-mixtral",
-          .num_local_ranks = 2,
-          .num_threads = 2,
-          .kv_cache_bytes = int64_t{64} << 20};
-}
 
 class ConstrainedEngine : public testing::Test {
  protected:

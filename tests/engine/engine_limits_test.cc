@@ -15,16 +15,10 @@
 #include "engine/engine.h"
 #include "engine/retry_after.h"
 #include "tests/engine/blocking_client.h"
+#include "tests/engine/tiny_config.h"
 
 namespace switchyard {
 namespace {
-
-EngineConfig TinyConfig() {
-  return {.model_dir = SWITCHYARD_SOURCE_DIR "/models/tiny-mixtral",
-          .num_local_ranks = 2,
-          .num_threads = 2,
-          .kv_cache_bytes = int64_t{64} << 20};
-}
 
 GenerationRequest LongRequest(const std::string& id) {
   GenerationRequest request = GreedyRequest(id, {1, 50, 60}, 4000);
