@@ -53,8 +53,7 @@ __device__ __forceinline__ void WriteExperts(const Params& p, int lane, int32_t 
   }
   if (count > 0) p.out.active_experts[__popc(active & lower_lanes)] = lane;
   if (lane >= __popc(active) && lane < p.max_active_experts) p.out.active_experts[lane] = -1;
-    // Not unrolled: what is fetched but not run costs time in so short a kernel.
-#pragma unroll 1
+#pragma unroll 1  // here and below: what is fetched but not run costs time in so short a kernel
   for (int32_t i = 0; i < tiles; ++i) p.out.tile_expert[tiles_before + i] = lane;
 #pragma unroll 1
   for (int32_t i = num_tiles + lane; i < p.max_tiles; i += kWarpSize) p.out.tile_expert[i] = -1;

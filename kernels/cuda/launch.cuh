@@ -61,14 +61,12 @@ inline bool WaitsByItself(const void* kernel) {
 // asks for.
 inline int BlocksPerMultiprocessor(size_t shared_bytes, int at_most) {
 #ifdef __CUDACC__
-  static thread_local int known_device = -1;
-  static thread_local int shared_of_multiprocessor = 0;
   int device = 0;
-  if (cudaGetDevice(&device) != cudaSuccess) return at_most;
-  if (device != known_device) {
-    const auto attribute = cudaDevAttrMaxSharedMemoryPerMultiprocessor;
-    if (cudaDeviceGetAttribute(&shared_of_multiprocessor, attribute, device) != cudaSuccess) return at_most;
-    known_device = device;
+  int shared_of_multiprocessor = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&shared_of_multiprocessor, cudaDevAttrMaxSharedMemoryPerMultiprocessor, device) !=
+          cudaSuccess) {
+    return at_most;  // the launch says why
   }
   const int fit = static_cast<int>(static_cast<size_t>(shared_of_multiprocessor) / (shared_bytes + 1024));
   return fit < 1 ? 1 : fit < at_most ? fit : at_most;

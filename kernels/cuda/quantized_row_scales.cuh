@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "kernels/cuda/quantized_matrix.h"
+#include "kernels/cuda/quantized_scales.cuh"
 #include "kernels/cuda/reduce.cuh"
 
 namespace switchyard::cuda {
@@ -32,7 +32,7 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
   static constexpr bool kHasZeros = true;
   struct Loaded {
     uint32_t scale = 0;
-    uint32_t zero = kFormat == WeightFormat::kInt8 ? 128 : 8;
+    uint32_t zero = kDefaultZero<kFormat>;
   };
   struct OfRow {};
 
@@ -103,13 +103,11 @@ class RowScale<Weights, WeightFormat::kNf4> {
   __device__ __forceinline__ float Scale(Loaded loaded, const OfRow& of_row, int32_t group) {
     if (!is_nested_) return __uint_as_float(loaded);
     if (group >= end_of_nested_) {
-      // kNestedBlock groups share a scale. The groups that pad a row may lie beyond the last.
-      const int32_t nested = group < of_row.change ? 0 : 1 + (group - of_row.change) / 256;
-      end_of_nested_ = of_row.change + nested * 256;
+      const int32_t nested = NestedOf(group, of_row.change);
+      end_of_nested_ = of_row.change + nested * static_cast<int32_t>(kNestedBlock);
       nested_ = nested_scales_[min(nested, last_nested_)];
     }
-    // Rounded twice, as bitsandbytes and the CPU do.
-    return __fadd_rn(__fmul_rn(dynamic_map_[loaded], nested_), of_row.offset);
+    return ScaleOf(dynamic_map_[loaded], nested_, of_row.offset);
   }
   static __device__ __forceinline__ uint32_t Zero(Loaded /*loaded*/) { return 0; }
 

@@ -5,6 +5,7 @@
 
 #include "kernels/cuda/half.cuh"
 #include "kernels/cuda/quantized_matrix.h"
+#include "kernels/quantization/quantized_rows.h"
 
 namespace switchyard::cuda {
 
@@ -27,6 +28,20 @@ __device__ __forceinline__ QuantizedMatrix MatrixAt(const QuantizedMatrix& first
   return matrix;
 }
 
+// Of integers whose matrix has no zero points.
+template <WeightFormat kFormat>
+inline constexpr uint32_t kDefaultZero = kFormat == WeightFormat::kInt8 ? 128 : 8;
+
+// Double-quantised scales, as NestedScales (quantized_rows.h) defines them: which of its row's nested scales group
+// `group` has, beyond the last one perhaps in groups that pad a row; and the scale.
+__device__ __forceinline__ int32_t NestedOf(int32_t group, int32_t change) {
+  return group < change ? 0 : 1 + (group - change) / static_cast<int32_t>(kNestedBlock);
+}
+// Rounded twice, as bitsandbytes and the CPU do.
+__device__ __forceinline__ float ScaleOf(float of_code, float nested_scale, float offset) {
+  return __fadd_rn(__fmul_rn(of_code, nested_scale), offset);
+}
+
 // Reads scales of one row in two steps, so that memory is asked early: Load, and Finish where the value is needed. The
 // word that Finish makes is what lanes may hand to each other.
 template <WeightFormat kFormat>
@@ -41,8 +56,7 @@ requires(kFormat == WeightFormat::kInt4 || kFormat == WeightFormat::kInt8) class
       : first_(row * static_cast<int32_t>(matrix.groups)) {}
 
   __device__ __forceinline__ uint32_t Load(const QuantizedMatrix& matrix, int32_t group) const {
-    constexpr uint32_t kDefaultZero = kFormat == WeightFormat::kInt8 ? 128 : 8;
-    const uint32_t zero = matrix.zeros == nullptr ? kDefaultZero : uint32_t{matrix.zeros[first_ + group]};
+    const uint32_t zero = matrix.zeros == nullptr ? kDefaultZero<kFormat> : uint32_t{matrix.zeros[first_ + group]};
     return static_cast<const uint16_t*>(matrix.scales)[first_ + group] | zero << 16;
   }
   __device__ __forceinline__ uint32_t Finish(const QuantizedMatrix& /*matrix*/, const float* /*dynamic_map*/,
@@ -77,12 +91,8 @@ class ScaleReader<WeightFormat::kNf4> {
   __device__ __forceinline__ uint32_t Finish(const QuantizedMatrix& matrix, const float* dynamic_map, uint32_t loaded,
                                              int32_t group) const {
     if (matrix.nested_scale == nullptr) return loaded;
-    // kNestedBlock groups share a scale. The groups that pad a row may lie beyond the last.
-    const int32_t nested =
-        group < change_ ? 0 : min(1 + (group - change_) / 256, static_cast<int32_t>(matrix.nested_scales) - 1);
-    // Rounded twice, as bitsandbytes and the CPU do.
-    return __float_as_uint(
-        __fadd_rn(__fmul_rn(dynamic_map[loaded], matrix.nested_scale[first_nested_ + nested]), offset_));
+    const int32_t nested = min(NestedOf(group, change_), static_cast<int32_t>(matrix.nested_scales) - 1);
+    return __float_as_uint(ScaleOf(dynamic_map[loaded], matrix.nested_scale[first_nested_ + nested], offset_));
   }
   static __device__ __forceinline__ float Scale(uint32_t word) { return __uint_as_float(word); }
   static __device__ __forceinline__ int Zero(uint32_t /*word*/) { return 0; }

@@ -251,8 +251,8 @@ __device__ __forceinline__ void WriteSums(int num_entries, const float (&sums)[2
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int column = tile * 8 + 2 * t + i % 2;
-        if (column < num_entries)
-          of_warp[column * Shape::kSumStride + group * 16 + i / 2 * 8 + g] = sums[group][tile][i];
+        if (column >= num_entries) continue;
+        of_warp[column * Shape::kSumStride + group * 16 + i / 2 * 8 + g] = sums[group][tile][i];
       }
     }
   }

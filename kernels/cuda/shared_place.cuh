@@ -10,24 +10,21 @@
 
 namespace switchyard::cuda {
 
+// What instructions take for an address of shared memory; in the emulation a pointer.
 #ifdef __CUDACC__
 __device__ __forceinline__ uint32_t SharedAddress(const void* shared) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
 }
+#else
+inline const unsigned char* SharedAddress(const void* shared) { return static_cast<const unsigned char*>(shared); }
 #endif
 
 class SharedPlace {
  public:
-  explicit __device__ SharedPlace(const void* shared)
-#ifdef __CUDACC__
-      : address_(SharedAddress(shared)){}
-#else
-      : address_(static_cast<const unsigned char*>(shared)) {
-  }
-#endif
+  explicit __device__ SharedPlace(const void* shared) : address_(SharedAddress(shared)) {}
 
-        // `bytes` further on.
-        __device__ __forceinline__ SharedPlace At(uint32_t bytes) const {
+  // `bytes` further on.
+  __device__ __forceinline__ SharedPlace At(uint32_t bytes) const {
     SharedPlace place = *this;
     place.address_ += bytes;
     return place;
@@ -82,11 +79,7 @@ class SharedPlace {
   }
 
  private:
-#ifdef __CUDACC__
-  uint32_t address_;
-#else
-  const unsigned char* address_;
-#endif
+  decltype(SharedAddress(nullptr)) address_;
 };
 
 }  // namespace switchyard::cuda
