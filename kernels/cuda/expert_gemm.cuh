@@ -8,34 +8,41 @@
 
 namespace switchyard::cuda {
 
+// What the products read of an ExpertPermutation.
+struct ExpertLists {
+  explicit ExpertLists(const ExpertPermutation& permutation)
+      : offsets(permutation.offsets),
+        active_experts(permutation.active_experts),
+        tile_begin(permutation.tile_begin),
+        tile_expert(permutation.tile_expert),
+        expert_place(permutation.expert_place) {}
+
+  const int32_t* offsets;
+  const int32_t* active_experts;
+  const int32_t* tile_begin;
+  const int32_t* tile_expert;
+  const int32_t* expert_place;
+};
+
 template <typename T>
-struct ExpertGemmParams {
+struct ExpertGemmParams : ExpertLists {
   explicit ExpertGemmParams(const ExpertGemmArgs& args)
-      : in_features(static_cast<int32_t>(args.in_features)),
+      : ExpertLists(args.permutation),
+        in_features(static_cast<int32_t>(args.in_features)),
         out_features(static_cast<int32_t>(args.out_features)),
         x(static_cast<const T*>(args.x)),
         weights(static_cast<const T*>(args.weights)),
         y(static_cast<T*>(args.y)),
-        offsets(args.permutation.offsets),
         entry_row(args.permutation.entry_row),
-        entry_weight(args.permutation.entry_weight),
-        active_experts(args.permutation.active_experts),
-        tile_begin(args.permutation.tile_begin),
-        tile_expert(args.permutation.tile_expert),
-        expert_place(args.permutation.expert_place) {}
+        entry_weight(args.permutation.entry_weight) {}
 
   int32_t in_features;
   int32_t out_features;
   const T* x;
   const T* weights;
   T* y;
-  const int32_t* offsets;
   const int32_t* entry_row;
   const float* entry_weight;
-  const int32_t* active_experts;
-  const int32_t* tile_begin;
-  const int32_t* tile_expert;
-  const int32_t* expert_place;
 };
 
 // ExpertPermutation::expert_place of one expert.

@@ -4,15 +4,17 @@
 #include <cstdint>
 
 #include "kernels/cuda/dequantize.cuh"
+#include "kernels/cuda/expert_gemm.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/quantized_gemm.h"
 #include "kernels/cuda/quantized_matrix.h"
 
 namespace switchyard::cuda {
 
-struct QuantizedGemmParams {
+struct QuantizedGemmParams : ExpertLists {
   QuantizedGemmParams(const QuantizedGemmArgs& args, const Nf4Halves& nf4_halves)
-      : weights(args.weights),
+      : ExpertLists(args.permutation),
+        weights(args.weights),
         nf4(nf4_halves),
         in_features(static_cast<int32_t>(args.weights.columns)),
         out_features(static_cast<int32_t>(args.out_features())),
@@ -24,12 +26,7 @@ struct QuantizedGemmParams {
         entry_weight(args.weight),
         y(args.y),
         y_place(args.y_place),
-        y_place_stride(args.y_place_stride),
-        offsets(args.permutation.offsets),
-        active_experts(args.permutation.active_experts),
-        tile_begin(args.permutation.tile_begin),
-        tile_expert(args.permutation.tile_expert),
-        expert_place(args.permutation.expert_place) {}
+        y_place_stride(args.y_place_stride) {}
 
   QuantizedMatrix weights;
   Nf4Halves nf4;
@@ -44,11 +41,6 @@ struct QuantizedGemmParams {
   void* y;
   const int32_t* y_place;
   int64_t y_place_stride;
-  const int32_t* offsets;
-  const int32_t* active_experts;
-  const int32_t* tile_begin;
-  const int32_t* tile_expert;
-  const int32_t* expert_place;
 };
 
 // Writes feature `feature` of entry `entry`, an entry of the matrix in place `place`.
