@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/attention_cases.h"
 #include "bench/kernel_timing.h"
 #include "bench/limits.h"
 #include "bench/quantized_cases.h"
@@ -89,29 +90,6 @@ void BenchExperts(Backend& backend, const KernelLimits& limits, int64_t hidden, 
   }
 }
 
-void BenchAttention(Backend& backend, const KernelLimits& limits, int64_t tokens, int64_t first) {
-  const AttentionSpec spec{.num_heads = 16, .num_kv_heads = 4, .head_dim = 64, .scale = 0.125f};
-  constexpr int64_t kPageSize = 16;
-  const int64_t context = first + tokens;
-  const int64_t pages = (context + kPageSize - 1) / kPageSize;
-  Tensor k = FilledTensor(backend, {pages, spec.num_kv_heads, kPageSize, spec.head_dim});
-  Tensor v = FilledTensor(backend, {pages, spec.num_kv_heads, kPageSize, spec.head_dim});
-  Tensor q = FilledTensor(backend, {tokens, spec.num_heads, spec.head_dim});
-  Tensor out = FilledTensor(backend, {tokens, spec.num_heads, spec.head_dim});
-  std::vector<int32_t> positions(tokens), sequence(tokens, 0), begin = {0, static_cast<int32_t>(tokens)}, table(pages);
-  for (int64_t i = 0; i < tokens; ++i) positions[i] = static_cast<int32_t>(first + i);
-  for (int64_t i = 0; i < pages; ++i) table[i] = static_cast<int32_t>(i);
-  const auto ints = [](std::vector<int32_t>& values) { return ConstTensorView::Of(std::span<const int32_t>(values)); };
-  const AttentionIndex index{ints(positions), ints(sequence), ints(begin), ints(table).Reshape({1, pages}), context};
-  const double seconds = BestSeconds([&] {
-    backend.PagedAttention(spec, index, q.view(), {k.view(), v.view()}, out.view());
-  });
-  const double seen = static_cast<double>(tokens) * static_cast<double>(first) + 0.5 * tokens * (tokens + 1);
-  PrintKernel("attention 16/4 heads of 64, " + std::to_string(tokens) + " tokens at " + std::to_string(first), seconds,
-              static_cast<double>(2 * context * spec.num_kv_heads * spec.head_dim * sizeof(float)),
-              4.0 * seen * spec.num_heads * spec.head_dim, limits);
-}
-
 void BenchSampling(Backend& backend, const KernelLimits& limits) {
   constexpr int64_t kRows = 16, kVocab = 32000;
   Tensor logits = FilledTensor(backend, {kRows, kVocab});
@@ -149,11 +127,7 @@ int Main(int threads, const std::string& part) {
     BenchExperts(*backend, limits, 4096, 14336, 2);
   }
   if (is_wanted("quantized")) BenchQuantized(threads, limits);
-  if (is_wanted("attention")) {
-    for (const int64_t context : {512, 4096, 32768}) BenchAttention(*backend, limits, 1, context - 1);
-    for (const int64_t tokens : {8, 64, 512}) BenchAttention(*backend, limits, tokens, 2048);
-    BenchAttention(*backend, limits, 512, 0);
-  }
+  if (is_wanted("attention")) BenchAttention(*backend, limits);
   if (is_wanted("sampling")) BenchSampling(*backend, limits);
   return 0;
 }

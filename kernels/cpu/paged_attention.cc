@@ -7,77 +7,152 @@
 #include "kernels/cpu/attention_tile.h"
 
 namespace switchyard {
+namespace {
 
-void PagedAttentionRunner::Assign(const AttentionIndex& index, int64_t queries) {
-  const std::span<const int32_t> begin = index.sequence_begin.As<int32_t>();
-  const int64_t tile_tokens = std::max<int64_t>(1, kAttentionTileRows / queries);
-  spans_.clear();
-  for (size_t s = 0; s + 1 < begin.size(); ++s) {
-    // A tile and a token by itself are summed in different orders. A sequence that brings several tokens has them in
-    // tiles only, even where few rows are left for the last one, so that its numbers do not tell where it was cut.
-    const bool in_tiles = begin[s + 1] - begin[s] > 1;
-    for (int64_t token = begin[s]; token < begin[s + 1]; token += spans_.back().tokens) {
-      spans_.push_back(
-          {.first_token = token, .tokens = std::min(begin[s + 1] - token, tile_tokens), .is_tile = in_tiles});
-    }
+// What was computed of one token's context, or of a part of it, for all its heads.
+struct Outputs {
+  float* rows;        // [num_heads, head_dim]
+  SoftmaxSums* sums;  // [num_heads]
+  int64_t head_dim;
+
+  float* row(int64_t head) const { return rows + head * head_dim; }
+};
+
+constexpr int64_t kSumFloats = sizeof(SoftmaxSums) / sizeof(float);
+
+int64_t OutputSize(const AttentionSpec& attention) { return attention.num_heads * (attention.head_dim + kSumFloats); }
+
+Outputs OutputsAt(float* scratch, const AttentionSpec& attention) {
+  float* sums = scratch + attention.num_heads * attention.head_dim;
+  return {scratch, reinterpret_cast<SoftmaxSums*>(sums), attention.head_dim};
+}
+
+void Merge(const Outputs& part, int64_t head, const Outputs& out) {
+  MergeAttention(part.row(head), part.sums[head], out.head_dim, out.row(head), out.sums[head]);
+}
+
+}  // namespace
+
+// The arguments of Run.
+struct PagedAttentionRunner::Step {
+  const AttentionSpec& attention;
+  const AttentionIndex& index;
+  KvRows keys, values;
+  const float* q;
+  float* out;
+
+  int64_t queries() const { return attention.num_heads / attention.num_kv_heads; }
+  int64_t Row(int64_t token, int64_t head) const { return (token * attention.num_heads + head) * attention.head_dim; }
+  int64_t Position(int64_t token) const { return index.positions.As<int32_t>()[token]; }
+  int64_t Sequence(int64_t token) const { return index.token_sequence.As<int32_t>()[token]; }
+
+  // Of the item's token and heads.
+  void AttendPart(const AttentionItem& item, int64_t part, const Outputs& out, float* scratch) const {
+    const int64_t token = item.first_token;
+    const int64_t head = item.kv_head * queries();
+    const int64_t first = AttentionItems::FirstSeen(attention, index, token);
+    switchyard::AttendPart({.q = q + Row(token, head),
+                            .out = out.row(head),
+                            .sums = out.sums + head,
+                            .queries = queries(),
+                            .head_dim = attention.head_dim,
+                            .scale = attention.scale,
+                            .sequence = Sequence(token),
+                            .kv_head = item.kv_head,
+                            .kv_heads = item.kv_heads,
+                            .first = std::max(first, part * kAttentionPartKeys),
+                            .last = std::min(Position(token), (part + 1) * kAttentionPartKeys - 1)},
+                           keys, values, scratch);
   }
+};
+
+int64_t PagedAttentionRunner::MaxScratch(const AttentionSpec& attention, int64_t max_context, int64_t num_threads) {
+  const int64_t kv_heads = std::max<int64_t>(1, attention.num_kv_heads);
+  const int64_t queries = attention.num_heads / kv_heads;
+  const int64_t of_tile = AttentionTileScratch(std::max(kAttentionTileRows, queries), attention.head_dim);
+  const int64_t of_token = AttentionScratch(kv_heads, queries) + 2 * OutputSize(attention);
+  const int64_t slots = AttentionItems::MaxSlots(max_context, num_threads);
+  return num_threads * std::max(of_tile, of_token) + slots * OutputSize(attention);
+}
+
+void PagedAttentionRunner::AttendTileItem(const Step& step, const AttentionItem& item, int worker) {
+  const int64_t offset = step.Row(item.first_token, item.kv_head * step.queries());
+  const int64_t head_dim = step.attention.head_dim;
+  AttendTile({.q = step.q + offset,
+              .out = step.out + offset,
+              .token_stride = step.attention.num_heads * head_dim,
+              .positions = step.index.positions.As<int32_t>().data() + item.first_token,
+              .tokens = item.tile_tokens,
+              .queries = step.queries(),
+              .head_dim = head_dim,
+              .scale = step.attention.scale,
+              .window = step.attention.sliding_window.value_or(std::numeric_limits<int32_t>::max()),
+              .sequence = step.Sequence(item.first_token),
+              .kv_head = item.kv_head},
+             step.keys, step.values,
+             scratch_[worker].Get(AttentionTileScratch(item.tile_tokens * step.queries(), head_dim)));
+}
+
+void PagedAttentionRunner::AttendTokenItem(const Step& step, const AttentionItem& item, float* slots, int worker) {
+  const int64_t size = OutputSize(step.attention);
+  float* scratch = scratch_[worker].Get(AttentionScratch(item.kv_heads, step.queries()) + 2 * size);
+  float* part_scratch = scratch + AttentionScratch(item.kv_heads, step.queries());
+  if (slots != nullptr) {
+    step.AttendPart(item, item.part_begin, OutputsAt(slots + item.slot * size, step.attention), scratch);
+    return;
+  }
+  const Outputs part = OutputsAt(part_scratch, step.attention);
+  Outputs out = OutputsAt(part_scratch + size, step.attention);
+  out.rows = step.out + step.Row(item.first_token, 0);
+  step.AttendPart(item, item.part_begin, out, scratch);
+  const int64_t head_begin = item.kv_head * step.queries();
+  const int64_t head_end = head_begin + item.kv_heads * step.queries();
+  for (int64_t p = item.part_begin + 1; p < item.part_end; ++p) {
+    step.AttendPart(item, p, part, scratch);
+    for (int64_t head = head_begin; head < head_end; ++head) Merge(part, head, out);
+  }
+  for (int64_t head = head_begin; head < head_end; ++head) FinishAttention(out.sums[head], out.head_dim, out.row(head));
 }
 
 void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
                                const KvPages& pages, TensorView out) {
-  const int64_t num_heads = attention.num_heads;
-  const int64_t num_kv_heads = attention.num_kv_heads;
-  const int64_t head_dim = attention.head_dim;
-  const float scale = attention.scale;
-  const std::optional<int64_t> sliding_window = attention.sliding_window;
-  const KvRows keys(pages.k, pages.k_scales, index.page_table);
-  const KvRows values(pages.v, pages.v_scales, index.page_table);
-  const int64_t queries = num_heads / num_kv_heads;
-  const int64_t window = sliding_window.value_or(std::numeric_limits<int32_t>::max());
-  Assign(index, queries);
+  const Step step = {.attention = attention,
+                     .index = index,
+                     .keys = KvRows(pages.k, pages.k_scales, index.page_table),
+                     .values = KvRows(pages.v, pages.v_scales, index.page_table),
+                     .q = q.As<float>().data(),
+                     .out = out.As<float>().data()};
   const int64_t num_used = index.sequence_begin.As<int32_t>().back();  // padding rows come behind all sequences
-  std::fill(out.As<float>().begin() + num_used * num_heads * head_dim, out.As<float>().end(), 0.0f);
-  const int64_t count = static_cast<int64_t>(spans_.size()) * num_kv_heads;
+  std::fill(out.As<float>().begin() + step.Row(num_used, 0), out.As<float>().end(), 0.0f);
+  items_.Assign(attention, index, pool_.max_workers());
+  const int64_t size = OutputSize(attention);
+  float* slots = items_.num_slots() == 0 ? nullptr : slots_.Get(items_.num_slots() * size);
+  const auto count = static_cast<int64_t>(items_.items().size());
   // Contexts differ in length: small ranges, unless the contexts are so short that a token is next to nothing.
-  const int64_t smallest = std::max<int64_t>(1, 4096 / (std::max<int64_t>(1, index.max_context) * head_dim));
+  const int64_t smallest = std::max<int64_t>(1, 4096 / (std::max<int64_t>(1, index.max_context) * attention.head_dim));
   pool_.ParallelForWorkers(count, smallest, [&](int worker, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      // The last tokens of a sequence see most: first, so that no thread is left with them at the end.
-      const Span span = spans_[spans_.size() - 1 - i / num_kv_heads];
-      const int64_t kv_head = i % num_kv_heads;
-      const int64_t sequence = index.token_sequence.As<int32_t>()[span.first_token];
-      const int32_t* positions = index.positions.As<int32_t>().data() + span.first_token;
-      const int64_t offset = (span.first_token * num_heads + kv_head * queries) * head_dim;
-      const float* token_q = q.As<float>().data() + offset;
-      float* token_out = out.As<float>().data() + offset;
-      if (!span.is_tile) {
-        AttendOneToken({.q = token_q,
-                        .out = token_out,
-                        .queries = queries,
-                        .head_dim = head_dim,
-                        .scale = scale,
-                        .sequence = sequence,
-                        .kv_head = kv_head,
-                        .first = std::max<int64_t>(0, *positions - window + 1),
-                        .last = *positions},
-                       keys, values);
-        continue;
+      const AttentionItem& item = items_.items()[i];
+      if (item.tile_tokens > 0) {
+        AttendTileItem(step, item, worker);
+      } else {
+        AttendTokenItem(step, item, slots, worker);
       }
-      float* scratch = scratch_[worker].Get(AttentionTileScratch(span.tokens * queries, head_dim));
-      AttendTile({.q = token_q,
-                  .out = token_out,
-                  .token_stride = num_heads * head_dim,
-                  .positions = positions,
-                  .tokens = span.tokens,
-                  .queries = queries,
-                  .head_dim = head_dim,
-                  .scale = scale,
-                  .window = window,
-                  .sequence = sequence,
-                  .kv_head = kv_head},
-                 keys, values, scratch);
     }
   });
+  for (const SplitToken& split : items_.split_tokens()) {
+    const int64_t elements = split.parts * attention.head_dim;
+    pool_.ParallelFor(attention.num_heads, std::max<int64_t>(1, 4096 / elements), [&](int64_t begin, int64_t end) {
+      Outputs first = OutputsAt(slots + split.slot * size, attention);
+      for (int64_t head = begin; head < end; ++head) {
+        for (int64_t part = 1; part < split.parts; ++part) {
+          Merge(OutputsAt(slots + (split.slot + part) * size, attention), head, first);
+        }
+        FinishAttention(first.sums[head], attention.head_dim, first.row(head));
+        std::copy_n(first.row(head), attention.head_dim, step.out + step.Row(split.token, head));
+      }
+    });
+  }
 }
 
 }  // namespace switchyard

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/attention_items.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
 
@@ -15,25 +16,26 @@ class PagedAttentionRunner {
   // `pool` outlives this.
   explicit PagedAttentionRunner(ThreadPool& pool) : pool_(pool), scratch_(pool.max_workers()) {}
 
-  // See Backend::PagedAttention. Work is divided over tiles and KV heads together. The result of a token that has
-  // others of its sequence beside it depends on what it sees only, not on which those are; by itself it may differ in
-  // the last bits, as sums are ordered differently.
+  // See Backend::PagedAttention. The result of a token does not depend on how the step is divided among threads. That
+  // of a token that has others of its sequence beside it depends on what it sees only, not on which those are; by
+  // itself it may differ in the last bits, as sums are ordered differently.
   void Run(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q, const KvPages& pages,
            TensorView out);
 
- private:
-  struct Span {
-    int64_t first_token;
-    int64_t tokens;
-    bool is_tile;  // false: one token, for the kernel of single tokens
-  };
+  // Floats that the scratch may grow to.
+  static int64_t MaxScratch(const AttentionSpec& attention, int64_t max_context, int64_t num_threads);
 
-  // Divides the tokens of each sequence.
-  void Assign(const AttentionIndex& index, int64_t queries);
+ private:
+  struct Step;
+
+  void AttendTileItem(const Step& step, const AttentionItem& item, int worker);
+  // slots: of the step's split tokens, or null.
+  void AttendTokenItem(const Step& step, const AttentionItem& item, float* slots, int worker);
 
   ThreadPool& pool_;
-  std::vector<Span> spans_;
+  AttentionItems items_;
   std::vector<Scratch<float>> scratch_;  // of each worker
+  Scratch<float> slots_;                 // [num_slots], parts of split tokens
 };
 
 }  // namespace switchyard

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "kernels/cpu/attention_tile.h"
 #include "kernels/cpu/bf16_gemm.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/paged_attention.h"
 #include "kernels/cpu/quantized_activations.h"
 
 namespace switchyard {
@@ -67,10 +67,8 @@ size_t CpuScratchBound(const BackendLimits& limits, std::span<const MatrixSpec> 
 
   const int64_t router_logits = limits.max_tokens * kMaxExperts * kFloat;
   const int64_t products = routed * (2 * limits.expert_intermediate_size + limits.hidden_size) * kFloat;
-  const int64_t queries = limits.attention.num_heads / std::max<int64_t>(1, limits.attention.num_kv_heads);
-  const int64_t attention = MaxWorkers(options) *
-                            AttentionTileScratch(std::max(kAttentionTileRows, queries), limits.attention.head_dim) *
-                            kFloat;
+  const int64_t attention =
+      PagedAttentionRunner::MaxScratch(limits.attention, limits.max_context, MaxWorkers(options)) * kFloat;
   const int64_t bytes = packed.bytes() + router_logits + products + attention;
   return static_cast<size_t>(bytes + bytes / 4);  // Scratch grows by a quarter more than it is asked for
 }

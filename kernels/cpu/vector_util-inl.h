@@ -88,6 +88,45 @@ HWY_INLINE void SumFour(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
 }
 #endif
 
+// Vectors whose sums StoreSums makes of one another's lanes: as many as there are lanes, where those are four or more.
+inline constexpr size_t kSummedVectors = HWY_MAX(size_t{4}, hn::MaxLanes(hn::ScalableTag<float>()));
+
+// sums[i] = sum of the lanes of v[i], i < kSummedVectors: three instructions a vector where there are 16.
+#if HWY_TARGET == HWY_SCALAR
+template <class D>
+HWY_INLINE void StoreSums(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
+  SumFour(d, v, sums);
+}
+#else
+template <class D>
+HWY_INLINE void StoreSums(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
+  const hn::Repartition<uint64_t, D> wide;
+  // Every block: what it adds to the sums of v[4 n], ..., v[4 n + 3].
+  const auto four = [&](size_t n) SWITCHYARD_INLINE_LAMBDA {
+    const auto* u = v + 4 * n;
+    const auto ab = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, u[0], u[1]), hn::InterleaveUpper(d, u[0], u[1])));
+    const auto ce = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, u[2], u[3]), hn::InterleaveUpper(d, u[2], u[3])));
+    return hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, ab, ce)),
+                   hn::BitCast(d, hn::InterleaveUpper(wide, ab, ce)));
+  };
+  const auto add_halves = [&](auto low, auto high) SWITCHYARD_INLINE_LAMBDA {
+    return hn::Add(hn::ConcatLowerLower(d, high, low), hn::ConcatUpperUpper(d, high, low));
+  };
+  if constexpr (hn::MaxLanes(D()) == 4) {
+    hn::StoreU(four(0), d, sums);
+  } else if constexpr (hn::MaxLanes(D()) == 8) {
+    hn::StoreU(add_halves(four(0), four(1)), d, sums);
+  } else {
+    static_assert(hn::MaxLanes(D()) == 16);
+    const auto a = add_halves(four(0), four(2));  // blocks 0 0 2 2
+    const auto b = add_halves(four(1), four(3));  // blocks 1 1 3 3
+    hn::StoreU(
+        hn::Add(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a), hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a))), d,
+        sums);
+  }
+}
+#endif
+
 }  // namespace HWY_NAMESPACE
 }  // namespace switchyard
 HWY_AFTER_NAMESPACE();

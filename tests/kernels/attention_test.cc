@@ -172,6 +172,42 @@ TEST_P(AttentionTest, WindowsEndWithinAndBetweenTiles) {
   }
 }
 
+TEST_P(AttentionTest, LongContextsOfSingleTokensAreTakenInParts) {
+  for (const std::optional<int64_t> window : {std::optional<int64_t>(), std::optional<int64_t>(1500)}) {
+    for (const int32_t last : {1022, 1023, 1024, 2048, 3333}) {
+      SCOPED_TRACE(testing::Message() << last << (window ? ", window" : ""));
+      Step step = MakeStep({.num_heads = 6, .num_kv_heads = 2, .head_dim = 20, .scale = 0.2f, .sliding_window = window},
+                           16, {{last, 1}});
+      ExpectAttention(step);
+    }
+  }
+}
+
+// Alone it is divided among threads, beside many others it is one thread's.
+TEST_P(AttentionTest, ATokensResultDoesNotDependOnWhatElseIsInTheStep) {
+  const AttentionSpec spec = {.num_heads = 8, .num_kv_heads = 2, .head_dim = 16, .scale = 0.25f};
+  Step alone = MakeStep(spec, 16, {{2500, 1}});
+  const std::vector<float> q = Normal(spec.num_heads * spec.head_dim);
+  const std::vector<float> expected = Attend(alone, q);
+  constexpr int kSequences = 12;
+  Step many = alone;
+  std::vector<float> many_q;
+  for (int i = 0; i < kSequences; ++i) {
+    if (i > 0) {
+      many.positions.push_back(alone.positions[0]);
+      many.token_sequence.push_back(i);
+      many.sequence_begin.push_back(i + 1);
+      many.page_table.insert(many.page_table.end(), alone.page_table.begin(), alone.page_table.end());
+    }
+    many_q.insert(many_q.end(), q.begin(), q.end());
+  }
+  const std::vector<float> out = Attend(many, many_q);
+  for (int i = 0; i < kSequences; ++i) {
+    const auto begin = out.begin() + i * static_cast<int64_t>(q.size());
+    EXPECT_EQ(std::vector<float>(begin, begin + static_cast<int64_t>(q.size())), expected) << "sequence " << i;
+  }
+}
+
 // What the prefix cache rests on where it promises the same bits (docs/PREFIX_CACHE.md).
 TEST_P(AttentionTest, ATokensResultDoesNotDependOnWhereItsSequenceWasCut) {
   constexpr int32_t kTokens = 150;
