@@ -11,7 +11,7 @@ packages=(
 )
 # Continuous integration formats, lints and fuzzes as well, and tries what deploy/ ships.
 if [ "${1:-}" = --ci ]; then
-  packages+=(clang clang-format clang-tidy libclang-rt-dev prometheus systemd chromium chromium-driver)
+  packages+=(clang clang-format clang-tidy libclang-rt-dev prometheus systemd chromium chromium-driver iproute2)
 fi
 
 missing=()
