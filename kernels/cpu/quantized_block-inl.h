@@ -28,7 +28,8 @@ constexpr size_t kLanes = hn::MaxLanes(Floats());
 // Vectors with a lane for each row of a block.
 constexpr size_t kVectors = QuantizedMatrix::kBlockRows / kLanes;
 constexpr size_t kSliceBytes = QuantizedMatrix::kSliceBytes;
-// Codes ahead of the current ones, into the second-level cache (__builtin_prefetch's measure of locality).
+// What is fetched ahead of the current codes, scales and zeros included, into the second-level cache
+// (__builtin_prefetch's measure of locality).
 constexpr size_t kPrefetchDistance = 4096;
 constexpr int kSecondLevel = 2;
 
@@ -40,6 +41,12 @@ struct WeightForm {
   static constexpr size_t kSliceColumns = kFormat == WeightFormat::kInt8 ? 4 : 8;
   static constexpr int kDefaultZero = kFormat == WeightFormat::kInt8 ? 128 : 8;
 };
+
+// Of a block's scales and zeros, for one group of columns.
+template <typename Form>
+constexpr size_t kGroupBytes = QuantizedMatrix::kBlockRows*((Form::kFormat == WeightFormat::kNf4 ? sizeof(float)
+                                                                                                 : sizeof(uint16_t)) +
+                                                            (Form::kHasZeros ? sizeof(uint8_t) : 0));
 
 // body(WeightForm of `quantization`).
 template <typename Body>

@@ -29,6 +29,7 @@ constexpr size_t kTileBlockBytes = 512 * 1024;
 struct Shape {
   size_t chunks;        // of 16 columns
   size_t scale_chunks;  // chunks with one scale
+  size_t block_bytes;
 };
 
 // The values of the 16 codes, where vectors have lanes enough to look them up; kInt4's less the zero that all groups
@@ -76,14 +77,14 @@ HWY_INLINE Vector Weight(IntVector code, const Table& table, Vector zeros) {
 // Columns of the tile's chunk times kBlocks blocks of weights, added to sums [kRows][kBlocks].
 template <typename Form, size_t kRows, size_t kNumBlocks>
 HWY_INLINE void MultiplyChunk(const float* HWY_RESTRICT x, const uint8_t* const* codes, size_t offset,
-                              const Table& table, const Vector* zeros, Vector* sums) {
+                              const uint8_t* ahead, const Table& table, const Vector* zeros, Vector* sums) {
   const Ints int_tag;
   constexpr int kBits = Form::kFormat == WeightFormat::kInt8 ? 8 : 4;
   Unroll<kChunk / Form::kSliceColumns>([&](auto s) SWITCHYARD_INLINE_LAMBDA {
     IntVector slices[kNumBlocks];
     Unroll<kNumBlocks>([&](auto b) SWITCHYARD_INLINE_LAMBDA {
       const uint8_t* slice = codes[b] + offset + s * kSliceBytes;
-      __builtin_prefetch(slice + kPrefetchDistance, 0, kSecondLevel);
+      __builtin_prefetch(ahead + (s * kNumBlocks + b) * kSliceBytes, 0, kSecondLevel);
       slices[b] = hn::LoadU(int_tag, reinterpret_cast<const int32_t*>(slice));
     });
     Unroll<Form::kSliceColumns>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
@@ -109,6 +110,9 @@ HWY_INLINE void MultiplyLanes(const float* HWY_RESTRICT x, size_t x_step, const 
   const Table table = MakeTable<Form>();
   const uint8_t* codes[kNumBlocks];
   for (size_t b = 0; b < kNumBlocks; ++b) codes[b] = blocks[b].codes + v * kLanes * sizeof(int32_t);
+  // The blocks that come after these, line by line with what is read of these.
+  const uint8_t* ahead = blocks[0].begin() + kNumBlocks * shape.block_bytes;
+  constexpr size_t kChunkBytes = kChunk / Form::kSliceColumns * kSliceBytes;
   size_t offset = 0;
   Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { totals[i] = hn::Zero(d); });
   for (size_t first = 0, g = 0; first < shape.chunks; first += shape.scale_chunks, ++g) {
@@ -117,9 +121,13 @@ HWY_INLINE void MultiplyLanes(const float* HWY_RESTRICT x, size_t x_step, const 
     Vector sums[kSums];
     Unroll<kNumBlocks>([&](auto b) SWITCHYARD_INLINE_LAMBDA { zeros[b] = LoadZeros<Form>(blocks[b], g, v); });
     Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { sums[i] = hn::Zero(d); });
-    for (size_t c = first; c < end; ++c, x += x_step, offset += kChunk / Form::kSliceColumns * kSliceBytes) {
-      MultiplyChunk<Form, kRows, kNumBlocks>(x, codes, offset, table, zeros, sums);
+    for (size_t c = first; c < end; ++c, x += x_step, offset += kChunkBytes, ahead += kNumBlocks * kChunkBytes) {
+      MultiplyChunk<Form, kRows, kNumBlocks>(x, codes, offset, ahead, table, zeros, sums);
     }
+    for (size_t b = 0; b < kNumBlocks * kGroupBytes<Form>; b += kSliceBytes) {
+      __builtin_prefetch(ahead + b, 0, kSecondLevel);
+    }
+    ahead += kNumBlocks * kGroupBytes<Form>;
     Unroll<kNumBlocks>([&](auto b) SWITCHYARD_INLINE_LAMBDA {
       const Vector scales = LoadScales<Form>(blocks[b], g, v);
       Unroll<kRows>([&](auto r) SWITCHYARD_INLINE_LAMBDA {
@@ -170,7 +178,9 @@ template <typename Form>
 void MultiplyForm(const float* packed_rows, size_t rows, const QuantizedMatrix& weight, size_t block_begin,
                   size_t block_end, float* y) {
   const size_t chunks = PackedMatrix::NumChunks(weight.spec().in_features);
-  const Shape shape = {.chunks = chunks, .scale_chunks = weight.spec().quantization.group_size / kChunk};
+  const Shape shape = {.chunks = chunks,
+                       .scale_chunks = weight.spec().quantization.group_size / kChunk,
+                       .block_bytes = weight.block_bytes()};
   const size_t tiles = NumTiles(rows);
   const size_t tile_bytes = std::max<size_t>(1, kTileRows * chunks * kChunk * sizeof(float));
   const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / tile_bytes);

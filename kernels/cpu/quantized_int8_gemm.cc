@@ -155,6 +155,7 @@ void MultiplyTile(const Nf4Bytes& nf4_bytes, const ActivationGroup* HWY_RESTRICT
   const ByteVector nf4 = hn::LoadDup128(byte_tag, nf4_bytes.values);
   constexpr size_t kSums = kRows * kVectors;
   const uint8_t* HWY_RESTRICT codes = block.codes;
+  const uint8_t* ahead = block.begin() + kPrefetchDistance;
   Vector totals[kSums];
   Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { totals[i] = hn::Zero(d); });
   for (size_t first = 0, g = 0; first < shape.column_groups; first += shape.scale_groups, ++g) {
@@ -169,7 +170,8 @@ void MultiplyTile(const Nf4Bytes& nf4_bytes, const ActivationGroup* HWY_RESTRICT
       IntVector dots[kSums];
       Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { dots[i] = hn::Set(int_tag, x[i / kVectors].offset); });
       Unroll<kGroupColumns / Form::kSliceColumns>([&](auto s) SWITCHYARD_INLINE_LAMBDA {
-        __builtin_prefetch(codes + kPrefetchDistance, 0, kSecondLevel);
+        __builtin_prefetch(ahead, 0, kSecondLevel);
+        ahead += kSliceBytes;
         constexpr size_t kColumn = s * Form::kSliceColumns;
         Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
           const ByteVector slice = hn::LoadU(byte_tag, codes + v * kLanes * sizeof(int32_t));
@@ -199,6 +201,8 @@ void MultiplyTile(const Nf4Bytes& nf4_bytes, const ActivationGroup* HWY_RESTRICT
         }
       });
     }
+    __builtin_prefetch(ahead, 0, kSecondLevel);
+    ahead += kGroupBytes<Form>;
     Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
       const Vector scales = LoadScales<Form>(block, g, v);
       Unroll<kRows>([&](auto r) SWITCHYARD_INLINE_LAMBDA {

@@ -36,6 +36,8 @@ class QuantizedMatrix final : public Matrix {
     const void* scales;
     const uint8_t* zeros;  // null where there are none
     const uint8_t* codes;
+
+    const uint8_t* begin() const { return static_cast<const uint8_t*>(scales); }
   };
 
   static absl::StatusOr<std::unique_ptr<QuantizedMatrix>> Create(const MatrixSpec& spec,
@@ -54,6 +56,7 @@ class QuantizedMatrix final : public Matrix {
   int64_t num_blocks() const { return (spec_.out_features + kBlockRows - 1) / kBlockRows; }
   int64_t num_groups() const { return spec_.quantization.NumGroups(spec_.in_features); }
   Block block(int64_t i) const;
+  size_t block_bytes() const { return static_cast<size_t>(layout_.block()); }  // from one block to the next
   // Quantization::reordered's order [in_features]; null where stored columns are the input features in order.
   const int32_t* column_order() const { return static_cast<const int32_t*>(order_.data()); }
   // One row as float32 in the order of the input features, out [in_features].
