@@ -122,8 +122,6 @@ void Mix(float* HWY_RESTRICT weights, const float* HWY_RESTRICT keep, const KvBl
   }
 }
 
-static_assert(sizeof(BlockSoftmax) <= kSoftmaxFloats * sizeof(float));
-
 // One block of keys and values for kUsed queries.
 template <size_t kUsed, typename Element>
 void AttendBlock(const AttentionTask& task, const float* q, const KvPair<Element>& block, const KvPair<Element>& next,
@@ -165,6 +163,7 @@ class BlockOrder {
 
 template <typename Element>
 void AttendElements(const AttentionTask& task, const KvRows& keys, const KvRows& values, float* scratch) {
+  static_assert(sizeof(BlockSoftmax) <= kSoftmaxFloats * sizeof(float));
   const int64_t groups = NumQueryGroups(task.queries);
   auto* softmaxes = reinterpret_cast<BlockSoftmax*>(scratch);  // [kv_heads, groups]
   for (int64_t i = 0; i < task.kv_heads * groups; ++i) new (softmaxes + i) BlockSoftmax;
@@ -180,24 +179,10 @@ void AttendElements(const AttentionTask& task, const KvRows& keys, const KvRows&
     for (int64_t group = 0; group < groups; ++group) {
       const int64_t query = group * kBlockQueries;
       const int64_t row = (head * task.queries + query) * task.head_dim;
-      const auto attend = [&](auto used) SWITCHYARD_INLINE_LAMBDA {
+      WithConstant<kBlockQueries>(task.queries - query, [&](auto used) SWITCHYARD_INLINE_LAMBDA {
         AttendBlock<used>(task, task.q + row, blocks[now], group == 0 ? blocks[now ^ 1] : nothing,
                           softmaxes[head * groups + group], task.out + row);
-      };
-      switch (std::min<int64_t>(kBlockQueries, task.queries - query)) {
-        case 1:
-          attend(std::integral_constant<size_t, 1>());
-          break;
-        case 2:
-          attend(std::integral_constant<size_t, 2>());
-          break;
-        case 3:
-          attend(std::integral_constant<size_t, 3>());
-          break;
-        default:
-          attend(std::integral_constant<size_t, 4>());
-          break;
-      }
+      });
     }
   }
   for (int64_t row = 0; row < task.kv_heads * task.queries; ++row) {

@@ -152,17 +152,6 @@ void LoadBlock(const AttentionTile& tile, const KvRows& keys, const KvRows& valu
   }
 }
 
-// Brings the rows of positions [begin, end) on their way from memory.
-template <typename Element>
-void PrefetchRows(const AttentionTile& tile, const KvRows& rows, int64_t begin, int64_t end) {
-  constexpr size_t kLineBytes = 64;
-  for (int64_t p = begin; p < end; ++p) {
-    const Element* row = rows.Elements<Element>(rows.At(tile.sequence, tile.kv_head, p));
-    const auto* bytes = reinterpret_cast<const char*>(row);
-    for (size_t b = 0; b < tile.head_dim * sizeof(Element); b += kLineBytes) __builtin_prefetch(bytes + b);
-  }
-}
-
 // Which of a block's keys a row sees: [begin, end), empty where none.
 struct Seen {
   int64_t begin, end;
@@ -235,8 +224,10 @@ void AttendElements(const AttentionTile& tile, const KvRows& keys, const KvRows&
     for (int64_t strip = 0; strip < layout.rows; strip += kStripRows) {
       // With every strip a share of the next block.
       const int64_t next_end = std::min(last + 1, end + (strip + kStripRows) * kTileKeys / layout.rows);
-      for (const KvRows* kind : {&keys, &values}) {
-        PrefetchRows<Element>(tile, *kind, end + strip * kTileKeys / layout.rows, next_end);
+      for (int64_t p = end + strip * kTileKeys / layout.rows; p < next_end; ++p) {
+        const int64_t row = keys.At(tile.sequence, tile.kv_head, p);
+        PrefetchRow(keys.Elements<Element>(row), tile.head_dim);
+        PrefetchRow(values.Elements<Element>(row), tile.head_dim);
       }
       Seen seen[kStripRows];
       int64_t depth = 0;  // keys that the strip sees, counted from the block's first

@@ -77,26 +77,9 @@ void MultiplyRows(size_t rows, const float* x, size_t x_step, const Weight* w, s
                   size_t outs, float* y, size_t y_stride) {
   while (rows > 0) {
     const size_t now = std::min(rows, kRegisterRows);
-    switch (now) {
-      case 1:
-        MultiplyTile<1>(x, x_step, w, chunks, accumulate, outs, y, y_stride);
-        break;
-      case 2:
-        MultiplyTile<2>(x, x_step, w, chunks, accumulate, outs, y, y_stride);
-        break;
-      case 3:
-        MultiplyTile<3>(x, x_step, w, chunks, accumulate, outs, y, y_stride);
-        break;
-      case 4:
-        MultiplyTile<std::min<size_t>(4, kRegisterRows)>(x, x_step, w, chunks, accumulate, outs, y, y_stride);
-        break;
-      case 5:
-        MultiplyTile<std::min<size_t>(5, kRegisterRows)>(x, x_step, w, chunks, accumulate, outs, y, y_stride);
-        break;
-      default:
-        MultiplyTile<kRegisterRows>(x, x_step, w, chunks, accumulate, outs, y, y_stride);
-        break;
-    }
+    WithConstant<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
+      MultiplyTile<count>(x, x_step, w, chunks, accumulate, outs, y, y_stride);
+    });
     rows -= now;
     x += now * kChunk;
     y += now * y_stride;

@@ -55,12 +55,9 @@ struct KvBlock {
     if constexpr (kHasScales) std::fill(scale[num_rows], scale[kBlockKeys], 1.0f);
   }
 
-  // Brings row j, if there is one, on its way from memory: pages lie apart, where no hardware looks ahead.
+  // Row j, if there is one.
   HWY_INLINE void Prefetch(size_t j, size_t head_dim) const {
-    constexpr size_t kLineBytes = 64;
-    if (j >= num_rows) return;
-    const auto* bytes = reinterpret_cast<const char*>(row[j]);
-    for (size_t b = 0; b < head_dim * sizeof(Element); b += kLineBytes) __builtin_prefetch(bytes + b);
+    if (j < num_rows) PrefetchRow(row[j], head_dim);
   }
 
   // factors [kBlockKeys][kBlockQueries], those of row j *= its scale.

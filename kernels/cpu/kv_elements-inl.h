@@ -44,7 +44,15 @@ HWY_INLINE hn::Vec<D> LoadElements(D d, const Float8E4M3* HWY_RESTRICT from) {
   return hn::PromoteTo(d, hn::BitCast(hn::Rebind<hwy::float16_t, D>(), half));
 }
 
-// The same of one element.
+// Brings a row [head_dim] on its way from memory: pages lie apart, where no hardware looks ahead.
+template <typename Element>
+HWY_INLINE void PrefetchRow(const Element* row, size_t head_dim) {
+  constexpr size_t kLineBytes = 64;
+  const auto* bytes = reinterpret_cast<const char*>(row);
+  for (size_t b = 0; b < head_dim * sizeof(Element); b += kLineBytes) __builtin_prefetch(bytes + b);
+}
+
+// The same as LoadElements, of one element.
 HWY_INLINE float LoadElement(const float* from) { return *from; }
 HWY_INLINE float LoadElement(const int8_t* from) { return *from; }
 HWY_INLINE float LoadElement(const Float8E4M3* from) {

@@ -114,6 +114,16 @@ void PagedAttentionRunner::AttendTokenItem(const Step& step, const AttentionItem
   for (int64_t head = head_begin; head < head_end; ++head) FinishAttention(out.sums[head], out.head_dim, out.row(head));
 }
 
+void PagedAttentionRunner::MergeParts(const Step& step, const SplitToken& split, int64_t head, float* slots) {
+  const auto part = [&](int64_t i) {
+    return OutputsAt(slots + (split.slot + i) * OutputSize(step.attention), step.attention);
+  };
+  const Outputs first = part(0);
+  for (int64_t i = 1; i < split.parts; ++i) Merge(part(i), head, first);
+  FinishAttention(first.sums[head], first.head_dim, first.row(head));
+  std::copy_n(first.row(head), first.head_dim, step.out + step.Row(split.token, head));
+}
+
 void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIndex& index, ConstTensorView q,
                                const KvPages& pages, TensorView out) {
   const Step step = {.attention = attention,
@@ -125,8 +135,7 @@ void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIn
   const int64_t num_used = index.sequence_begin.As<int32_t>().back();  // padding rows come behind all sequences
   std::fill(out.As<float>().begin() + step.Row(num_used, 0), out.As<float>().end(), 0.0f);
   items_.Assign(attention, index, pool_.max_workers());
-  const int64_t size = OutputSize(attention);
-  float* slots = items_.num_slots() == 0 ? nullptr : slots_.Get(items_.num_slots() * size);
+  float* slots = items_.num_slots() == 0 ? nullptr : slots_.Get(items_.num_slots() * OutputSize(attention));
   const auto count = static_cast<int64_t>(items_.items().size());
   // Contexts differ in length: small ranges, unless the contexts are so short that a token is next to nothing.
   const int64_t smallest = std::max<int64_t>(1, 4096 / (std::max<int64_t>(1, index.max_context) * attention.head_dim));
@@ -140,19 +149,14 @@ void PagedAttentionRunner::Run(const AttentionSpec& attention, const AttentionIn
       }
     }
   });
-  for (const SplitToken& split : items_.split_tokens()) {
-    const int64_t elements = split.parts * attention.head_dim;
-    pool_.ParallelFor(attention.num_heads, std::max<int64_t>(1, 4096 / elements), [&](int64_t begin, int64_t end) {
-      Outputs first = OutputsAt(slots + split.slot * size, attention);
-      for (int64_t head = begin; head < end; ++head) {
-        for (int64_t part = 1; part < split.parts; ++part) {
-          Merge(OutputsAt(slots + (split.slot + part) * size, attention), head, first);
+  const auto num_split = static_cast<int64_t>(items_.split_tokens().size());
+  const int64_t longest = index.max_context / kAttentionPartKeys * attention.head_dim;  // elements of one head's parts
+  pool_.ParallelFor(
+      num_split * attention.num_heads, 4096 / std::max<int64_t>(1, longest), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          MergeParts(step, items_.split_tokens()[i / attention.num_heads], i % attention.num_heads, slots);
         }
-        FinishAttention(first.sums[head], attention.head_dim, first.row(head));
-        std::copy_n(first.row(head), attention.head_dim, step.out + step.Row(split.token, head));
-      }
-    });
-  }
+      });
 }
 
 }  // namespace switchyard

@@ -31,6 +31,7 @@ class PagedAttentionRunner {
   void AttendTileItem(const Step& step, const AttentionItem& item, int worker);
   // slots: of the step's split tokens, or null.
   void AttendTokenItem(const Step& step, const AttentionItem& item, float* slots, int worker);
+  static void MergeParts(const Step& step, const SplitToken& split, int64_t head, float* slots);
 
   ThreadPool& pool_;
   AttentionItems items_;

@@ -40,13 +40,10 @@ struct WeightForm {
   static constexpr bool kHasZeros = kHasZerosValue;
   static constexpr size_t kSliceColumns = kFormat == WeightFormat::kInt8 ? 4 : 8;
   static constexpr int kDefaultZero = kFormat == WeightFormat::kInt8 ? 128 : 8;
+  // Of a block's scales and zeros, for one group of columns.
+  static constexpr size_t kScaleBytes = kFormat == WeightFormat::kNf4 ? sizeof(float) : sizeof(uint16_t);
+  static constexpr size_t kGroupBytes = QuantizedMatrix::kBlockRows * (kScaleBytes + (kHasZeros ? sizeof(uint8_t) : 0));
 };
-
-// Of a block's scales and zeros, for one group of columns.
-template <typename Form>
-constexpr size_t kGroupBytes = QuantizedMatrix::kBlockRows*((Form::kFormat == WeightFormat::kNf4 ? sizeof(float)
-                                                                                                 : sizeof(uint16_t)) +
-                                                            (Form::kHasZeros ? sizeof(uint8_t) : 0));
 
 // body(WeightForm of `quantization`).
 template <typename Body>
@@ -61,15 +58,6 @@ HWY_INLINE void WithWeightForm(const Quantization& quantization, Body body) {
       return quantization.has_zeros ? body(WeightForm<WeightFormat::kInt8, true>())
                                     : body(WeightForm<WeightFormat::kInt8, false>());
   }
-}
-
-// body(constant) for the constant that is min(rows, kMost).
-template <size_t kMost, typename Body>
-HWY_INLINE void WithRows(size_t rows, Body body) {
-  if constexpr (kMost > 1) {
-    if (rows < kMost) return WithRows<kMost - 1>(rows, body);
-  }
-  body(std::integral_constant<size_t, kMost>());
 }
 
 // Scales of vector `v` of the block's rows, in group `group`.

@@ -124,10 +124,10 @@ HWY_INLINE void MultiplyLanes(const float* HWY_RESTRICT x, size_t x_step, const 
     for (size_t c = first; c < end; ++c, x += x_step, offset += kChunkBytes, ahead += kNumBlocks * kChunkBytes) {
       MultiplyChunk<Form, kRows, kNumBlocks>(x, codes, offset, ahead, table, zeros, sums);
     }
-    for (size_t b = 0; b < kNumBlocks * kGroupBytes<Form>; b += kSliceBytes) {
+    for (size_t b = 0; b < kNumBlocks * Form::kGroupBytes; b += kSliceBytes) {
       __builtin_prefetch(ahead + b, 0, kSecondLevel);
     }
-    ahead += kNumBlocks * kGroupBytes<Form>;
+    ahead += kNumBlocks * Form::kGroupBytes;
     Unroll<kNumBlocks>([&](auto b) SWITCHYARD_INLINE_LAMBDA {
       const Vector scales = LoadScales<Form>(blocks[b], g, v);
       Unroll<kRows>([&](auto r) SWITCHYARD_INLINE_LAMBDA {
@@ -196,7 +196,7 @@ void MultiplyForm(const float* packed_rows, size_t rows, const QuantizedMatrix& 
         for (size_t now = 0; row < end; row += now, x += now * kChunk) {
           now = std::min(end - row, kRegisterRows);
           float* out = y + row * weight.spec().out_features;
-          WithRows<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
+          WithConstant<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
             MultiplyRows<Form, count>(x, x_step, weight, shape, block, std::min(block + kStep, block_end), out);
           });
         }

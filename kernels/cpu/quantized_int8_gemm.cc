@@ -202,7 +202,7 @@ void MultiplyTile(const Nf4Bytes& nf4_bytes, const ActivationGroup* HWY_RESTRICT
       });
     }
     __builtin_prefetch(ahead, 0, kSecondLevel);
-    ahead += kGroupBytes<Form>;
+    ahead += Form::kGroupBytes;
     Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
       const Vector scales = LoadScales<Form>(block, g, v);
       Unroll<kRows>([&](auto r) SWITCHYARD_INLINE_LAMBDA {
@@ -245,7 +245,7 @@ void MultiplyBlocks(const ActivationGroup* packed_rows, size_t rows, const Quant
         for (size_t now = 0; row < end; row += now, x += now) {
           now = std::min(end - row, kRegisterRows);
           float* out = y + row * out_features + i * QuantizedMatrix::kBlockRows;
-          WithRows<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
+          WithConstant<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
             MultiplyTile<Form, kDot, count>(nf4, x, tile_rows, block, shape, out, out_features);
           });
         }

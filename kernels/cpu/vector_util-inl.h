@@ -31,6 +31,15 @@ HWY_INLINE void Unroll(Body body) {
   (std::make_index_sequence<kCount>());
 }
 
+// body(constant) for the constant that is min(count, kMost); count >= 1.
+template <size_t kMost, typename Body>
+HWY_INLINE void WithConstant(size_t count, Body body) {
+  if constexpr (kMost > 1) {
+    if (count < kMost) return WithConstant<kMost - 1>(count, body);
+  }
+  body(std::integral_constant<size_t, kMost>());
+}
+
 // out [4][4] = transposed in [4][4], of 4-byte elements; rows[i] + x is row i of `in`.
 template <typename T>
 HWY_INLINE void TransposeFour(const T* const* rows, size_t x, T* HWY_RESTRICT out, size_t out_stride) {
@@ -88,11 +97,11 @@ HWY_INLINE void SumFour(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
 }
 #endif
 
-// Vectors whose sums StoreSums makes of one another's lanes: as many as there are lanes, where those are four or more.
+// Vectors whose sums StoreSums takes together: as many as there are lanes, four at least.
 inline constexpr size_t kSummedVectors = HWY_MAX(size_t{4}, hn::MaxLanes(hn::ScalableTag<float>()));
 
 // sums[i] = sum of the lanes of v[i], i < kSummedVectors: three instructions a vector where there are 16.
-#if HWY_TARGET == HWY_SCALAR
+#if HWY_MAX_BYTES <= 16
 template <class D>
 HWY_INLINE void StoreSums(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
   SumFour(d, v, sums);
@@ -112,9 +121,7 @@ HWY_INLINE void StoreSums(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
   const auto add_halves = [&](auto low, auto high) SWITCHYARD_INLINE_LAMBDA {
     return hn::Add(hn::ConcatLowerLower(d, high, low), hn::ConcatUpperUpper(d, high, low));
   };
-  if constexpr (hn::MaxLanes(D()) == 4) {
-    hn::StoreU(four(0), d, sums);
-  } else if constexpr (hn::MaxLanes(D()) == 8) {
+  if constexpr (hn::MaxLanes(D()) == 8) {
     hn::StoreU(add_halves(four(0), four(1)), d, sums);
   } else {
     static_assert(hn::MaxLanes(D()) == 16);
