@@ -8,6 +8,7 @@
 // After foreach_target.h, which includes this file once for each instruction set.
 #include "hwy/highway.h"
 #include "kernels/cpu/vector_util-inl.h"
+#include "kernels/cpu/weight_stream.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace switchyard {
@@ -22,11 +23,6 @@ constexpr size_t kChunk = PackedMatrix::kChunk;
 constexpr size_t kGroupRows = PackedMatrix::kGroupRows;
 // Rows whose 4 sums each, with their x and one weight, fit the vector registers: 32 of them with AVX-512, else 16.
 constexpr size_t kRegisterRows = HWY_MAX_BYTES >= 64 ? 6 : 3;
-// Weights ahead of the current one. With one or two rows the hardware keeps up by itself; with more it takes the
-// slower pace for the end of a stream. Into the second-level cache only: the first is the rows', and what is asked for
-// early enough to hide the latency of memory would drive them out of it.
-constexpr size_t kPrefetchDistance = 4096;
-constexpr int kSecondLevel = 2;  // __builtin_prefetch's measure of locality
 // Parts of a second-level cache: for one tile, and for the tiles that share one reading of the weights.
 constexpr size_t kTileBytes = 128 * 1024;
 constexpr size_t kTileBlockBytes = 512 * 1024;
@@ -49,9 +45,8 @@ void MultiplyTile(const float* HWY_RESTRICT x, size_t x_step, const Weight* HWY_
   Vector sums[kRows * kGroupRows];
   Unroll<kRows * kGroupRows>([&](auto i) SWITCHYARD_INLINE_LAMBDA { sums[i] = hn::Zero(d); });
   for (size_t c = 0; c < chunks; ++c, x += x_step, w += kGroupRows * kChunk) {
-    if constexpr (kRows > 2) {
-      for (size_t i = 0; i < kGroupRows * kChunk; i += 64 / sizeof(Weight))
-        __builtin_prefetch(w + kPrefetchDistance + i, 0, kSecondLevel);
+    for (size_t i = 0; i < kGroupRows * kChunk; i += 64 / sizeof(Weight)) {
+      FetchWeights(w + kWeightsAhead / sizeof(Weight) + i);
     }
     for (size_t column = 0; column < kChunk; column += lanes) {
       Vector rows[kRows];
@@ -99,6 +94,7 @@ void MultiplyTyped(const float* packed_rows, size_t rows, const PackedMatrix& we
   const size_t row_bytes = std::max<size_t>(1, kTileRows * chunk_block * kChunk * sizeof(float));
   const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / row_bytes);
   const auto* w = static_cast<const Weight*>(weight.data());
+  FetchFirstWeights(w + group_begin * chunks * kGroupRows * kChunk);
   for (size_t tile0 = 0; tile0 < tiles; tile0 += tile_block) {
     for (size_t chunk0 = 0; chunk0 == 0 || chunk0 < chunks; chunk0 += std::max<size_t>(1, chunk_block)) {
       const size_t depth = std::min(chunk_block, chunks - chunk0);

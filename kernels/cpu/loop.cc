@@ -11,9 +11,12 @@ void Loop::Open(Function function, void* context, int64_t count, int64_t smalles
   inside_.fetch_and(~kClosed, std::memory_order_release);
 }
 
-void Loop::Work() {
+bool Loop::Work() {
+  LoopRanges::Taker taker(ranges_);
   int64_t begin = 0, end = 0;
-  while (ranges_.Take(begin, end)) function_(context_, begin, end);
+  bool has_worked = false;
+  for (; taker.Take(begin, end); has_worked = true) function_(context_, begin, end);
+  return has_worked;
 }
 
 void Loop::Close() {
@@ -28,15 +31,10 @@ bool Loop::Join() {
   if ((inside_.load(std::memory_order_relaxed) & kClosed) != 0) return false;
   // One that comes too late finds the loop closed, or the next one open, and takes part in that.
   const bool is_open = (inside_.fetch_add(1, std::memory_order_acquire) & kClosed) == 0;
-  int64_t begin = 0, end = 0;
-  const bool has_work = is_open && ranges_.Take(begin, end);
-  if (has_work) {
-    function_(context_, begin, end);
-    Work();
-  }
+  const bool has_worked = is_open && Work();
   inside_.fetch_sub(1, std::memory_order_release);
   inside_.notify_one();
-  return has_work;
+  return has_worked;
 }
 
 }  // namespace switchyard

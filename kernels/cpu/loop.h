@@ -8,7 +8,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "kernels/cpu/shrinking_ranges.h"
+#include "kernels/cpu/loop_ranges.h"
 
 namespace switchyard {
 
@@ -16,10 +16,10 @@ class Loop {
  public:
   using Function = void (*)(void* context, int64_t begin, int64_t end);
 
-  // function(context, ...) for ranges as ShrinkingRanges::Reset. `context` is borrowed until Close.
+  // function(context, ...) for ranges as LoopRanges::Reset. `context` is borrowed until Close.
   void Open(Function function, void* context, int64_t count, int64_t smallest, int64_t num_threads);
-  // Takes ranges until none is left.
-  void Work();
+  // Takes ranges until none is left; returns whether there was one.
+  bool Work();
   void Close();
 
   // Takes part if the loop is open; returns whether there was anything left to do. Any thread that does not own it.
@@ -31,7 +31,7 @@ class Loop {
   // Written while the loop is closed and nobody inside, read by those inside.
   Function function_ = nullptr;
   void* context_ = nullptr;
-  ShrinkingRanges ranges_;
+  LoopRanges ranges_;
   alignas(64) std::atomic<uint32_t> inside_{kClosed};  // guests inside; kClosed: none may begin
 };
 

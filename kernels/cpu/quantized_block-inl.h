@@ -12,6 +12,7 @@
 #include "hwy/highway.h"
 #include "kernels/cpu/quantized_matrix.h"
 #include "kernels/cpu/vector_util-inl.h"
+#include "kernels/cpu/weight_stream.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace switchyard {
@@ -28,10 +29,6 @@ constexpr size_t kLanes = hn::MaxLanes(Floats());
 // Vectors with a lane for each row of a block.
 constexpr size_t kVectors = QuantizedMatrix::kBlockRows / kLanes;
 constexpr size_t kSliceBytes = QuantizedMatrix::kSliceBytes;
-// What is fetched ahead of the current codes, scales and zeros included, into the second-level cache
-// (__builtin_prefetch's measure of locality).
-constexpr size_t kPrefetchDistance = 4096;
-constexpr int kSecondLevel = 2;
 
 // A form of weights, known to the compiler.
 template <WeightFormat kFormatValue, bool kHasZerosValue>

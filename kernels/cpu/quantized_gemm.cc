@@ -84,7 +84,7 @@ HWY_INLINE void MultiplyChunk(const float* HWY_RESTRICT x, const uint8_t* const*
     IntVector slices[kNumBlocks];
     Unroll<kNumBlocks>([&](auto b) SWITCHYARD_INLINE_LAMBDA {
       const uint8_t* slice = codes[b] + offset + s * kSliceBytes;
-      __builtin_prefetch(ahead + (s * kNumBlocks + b) * kSliceBytes, 0, kSecondLevel);
+      FetchWeights(ahead + (s * kNumBlocks + b) * kSliceBytes);
       slices[b] = hn::LoadU(int_tag, reinterpret_cast<const int32_t*>(slice));
     });
     Unroll<Form::kSliceColumns>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
@@ -125,7 +125,7 @@ HWY_INLINE void MultiplyLanes(const float* HWY_RESTRICT x, size_t x_step, const 
       MultiplyChunk<Form, kRows, kNumBlocks>(x, codes, offset, ahead, table, zeros, sums);
     }
     for (size_t b = 0; b < kNumBlocks * Form::kGroupBytes; b += kSliceBytes) {
-      __builtin_prefetch(ahead + b, 0, kSecondLevel);
+      FetchWeights(ahead + b);
     }
     ahead += kNumBlocks * Form::kGroupBytes;
     Unroll<kNumBlocks>([&](auto b) SWITCHYARD_INLINE_LAMBDA {
@@ -186,6 +186,7 @@ void MultiplyForm(const float* packed_rows, size_t rows, const QuantizedMatrix& 
   const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / tile_bytes);
   // As many blocks as go side by side share the tiles' passing by.
   constexpr size_t kStep = kBlocksOf<1>;
+  FetchFirstWeights(weight.block(static_cast<int64_t>(block_begin)).begin());
   for (size_t tile0 = 0; tile0 < tiles; tile0 += tile_block) {
     for (size_t block = block_begin; block < block_end; block += kStep) {
       for (size_t tile = tile0; tile < std::min(tiles, tile0 + tile_block); ++tile) {

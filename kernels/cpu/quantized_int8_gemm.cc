@@ -1,7 +1,5 @@
 #include "kernels/cpu/quantized_int8_gemm.h"
 
-#include <cmath>
-
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/quantized_int8_gemm.cc"
 #include "hwy/foreach_target.h"
@@ -29,37 +27,38 @@ struct BlockShape {
 
 // NF4's values as bytes.
 struct Nf4Bytes {
-  Nf4Bytes() {
-    for (size_t i = 0; i < 16; ++i) values[i] = static_cast<uint8_t>(128 + std::lrint(kNf4Steps * kNf4Values[i]));
+  constexpr Nf4Bytes() {
+    for (size_t i = 0; i < 16; ++i) values[i] = static_cast<uint8_t>(128.5f + kNf4Steps * kNf4Values[i]);  // rounded
   }
-  HWY_ALIGN uint8_t values[16];
+  HWY_ALIGN uint8_t values[16] = {};
 };
+constexpr Nf4Bytes kNf4Bytes;
 
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
 constexpr size_t kRegisterRows = 1;
 
 template <typename Form>
-int WeightByte(const Nf4Bytes& nf4, const uint8_t* slice, size_t column) {
+int WeightByte(const uint8_t* slice, size_t column) {
   const int byte = slice[column % 4];
   if constexpr (Form::kFormat == WeightFormat::kInt8) return byte;
   const int code = column < 4 ? byte & 15 : byte >> 4;
-  return Form::kFormat == WeightFormat::kNf4 ? nf4.values[code] : code;
+  return Form::kFormat == WeightFormat::kNf4 ? kNf4Bytes.values[code] : code;
 }
 
 template <typename Form>
-int32_t DotOfGroup(const Nf4Bytes& nf4, const uint8_t* codes, const ActivationGroup& x) {
+int32_t DotOfGroup(const uint8_t* codes, const ActivationGroup& x) {
   int32_t sum = x.offset;
   for (size_t c = 0; c < kGroupColumns; ++c) {
     const uint8_t* slice = codes + c / Form::kSliceColumns * kSliceBytes;
-    sum += WeightByte<Form>(nf4, slice, c % Form::kSliceColumns) * x.codes[c];
+    sum += WeightByte<Form>(slice, c % Form::kSliceColumns) * x.codes[c];
   }
   return sum;
 }
 
 template <typename Form, Int8Dot, size_t kRows>
-void MultiplyTile(const Nf4Bytes& nf4, const ActivationGroup* x, size_t x_step, const QuantizedMatrix::Block& block,
-                  const BlockShape& shape, float* y, size_t /*y_stride*/) {
+void MultiplyTile(const ActivationGroup* x, size_t x_step, const QuantizedMatrix::Block& block, const BlockShape& shape,
+                  float* y, size_t /*y_stride*/) {
   const Floats d;
   float totals[QuantizedMatrix::kBlockRows] = {};
   for (size_t first = 0, g = 0; first < shape.column_groups; first += shape.scale_groups, ++g) {
@@ -74,7 +73,7 @@ void MultiplyTile(const Nf4Bytes& nf4, const ActivationGroup* x, size_t x_step, 
       for (size_t c = first; c < end; ++c) {
         const ActivationGroup& group = x[c * x_step];
         const uint8_t* codes = block.codes + c * (kGroupColumns / Form::kSliceColumns) * kSliceBytes + row * 4;
-        sum += static_cast<float>(DotOfGroup<Form>(nf4, codes, group)) * group.scale;
+        sum += static_cast<float>(DotOfGroup<Form>(codes, group)) * group.scale;
         if (Form::kHasZeros) sum += (static_cast<float>(Form::kDefaultZero) - zeros[row]) * group.scaled_sum;
       }
       totals[row] += sum * scales[row];
@@ -144,18 +143,17 @@ HWY_INLINE ByteVector FromHalves(ByteVector halves, ByteVector nf4) {
 // Products of kRows rows of a tile with a block. x: first of the rows in the tile's first column group; x_step:
 // elements from one column group to the next. y: first row and column.
 template <typename Form, Int8Dot kDot, size_t kRows>
-void MultiplyTile(const Nf4Bytes& nf4_bytes, const ActivationGroup* HWY_RESTRICT x, size_t x_step,
-                  const QuantizedMatrix::Block& block, const BlockShape& shape, float* HWY_RESTRICT y,
-                  size_t y_stride) {
+void MultiplyTile(const ActivationGroup* HWY_RESTRICT x, size_t x_step, const QuantizedMatrix::Block& block,
+                  const BlockShape& shape, float* HWY_RESTRICT y, size_t y_stride) {
   const Floats d;
   const Ints int_tag;
   const Bytes byte_tag;
   const hn::Repartition<uint16_t, Ints> word_tag;
   const ByteVector low_half = hn::Set(byte_tag, uint8_t{15});
-  const ByteVector nf4 = hn::LoadDup128(byte_tag, nf4_bytes.values);
+  const ByteVector nf4 = hn::LoadDup128(byte_tag, kNf4Bytes.values);
   constexpr size_t kSums = kRows * kVectors;
   const uint8_t* HWY_RESTRICT codes = block.codes;
-  const uint8_t* ahead = block.begin() + kPrefetchDistance;
+  const uint8_t* ahead = block.begin() + kWeightsAhead;
   Vector totals[kSums];
   Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { totals[i] = hn::Zero(d); });
   for (size_t first = 0, g = 0; first < shape.column_groups; first += shape.scale_groups, ++g) {
@@ -170,7 +168,7 @@ void MultiplyTile(const Nf4Bytes& nf4_bytes, const ActivationGroup* HWY_RESTRICT
       IntVector dots[kSums];
       Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { dots[i] = hn::Set(int_tag, x[i / kVectors].offset); });
       Unroll<kGroupColumns / Form::kSliceColumns>([&](auto s) SWITCHYARD_INLINE_LAMBDA {
-        __builtin_prefetch(ahead, 0, kSecondLevel);
+        FetchWeights(ahead);
         ahead += kSliceBytes;
         constexpr size_t kColumn = s * Form::kSliceColumns;
         Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
@@ -201,7 +199,7 @@ void MultiplyTile(const Nf4Bytes& nf4_bytes, const ActivationGroup* HWY_RESTRICT
         }
       });
     }
-    __builtin_prefetch(ahead, 0, kSecondLevel);
+    FetchWeights(ahead);
     ahead += Form::kGroupBytes;
     Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
       const Vector scales = LoadScales<Form>(block, g, v);
@@ -224,12 +222,12 @@ void MultiplyTile(const Nf4Bytes& nf4_bytes, const ActivationGroup* HWY_RESTRICT
 template <typename Form, Int8Dot kDot>
 void MultiplyBlocks(const ActivationGroup* packed_rows, size_t rows, const QuantizedMatrix& weight, size_t block_begin,
                     size_t block_end, float* y) {
-  const Nf4Bytes nf4;
   const size_t out_features = weight.spec().out_features;
   const size_t column_groups = NumActivationGroups(weight.spec().in_features);
   const size_t tiles = Int8Rows::NumTiles(rows);
   const size_t tile_bytes = Int8Rows::kTileRows * column_groups * sizeof(ActivationGroup);
   const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / std::max<size_t>(1, tile_bytes));
+  FetchFirstWeights(weight.block(static_cast<int64_t>(block_begin)).begin());
   for (size_t tile0 = 0; tile0 < tiles; tile0 += tile_block) {
     for (size_t i = block_begin; i < block_end; ++i) {
       const QuantizedMatrix::Block block = weight.block(i);
@@ -246,7 +244,7 @@ void MultiplyBlocks(const ActivationGroup* packed_rows, size_t rows, const Quant
           now = std::min(end - row, kRegisterRows);
           float* out = y + row * out_features + i * QuantizedMatrix::kBlockRows;
           WithConstant<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
-            MultiplyTile<Form, kDot, count>(nf4, x, tile_rows, block, shape, out, out_features);
+            MultiplyTile<Form, kDot, count>(x, tile_rows, block, shape, out, out_features);
           });
         }
       }

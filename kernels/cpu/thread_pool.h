@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "kernels/cpu/loop.h"
-#include "kernels/cpu/shrinking_ranges.h"
+#include "kernels/cpu/loop_ranges.h"
 #include "kernels/shared_loops.h"
 
 namespace switchyard {
@@ -61,12 +61,12 @@ class ThreadPool {
   void ParallelForWorkers(int64_t count, int64_t smallest, Body&& body) {
     smallest = std::max<int64_t>(smallest, 1);
     const int64_t workers = std::min<int64_t>(max_workers_, (count + smallest - 1) / smallest);
-    ShrinkingRanges ranges;
-    ranges.Reset(count, smallest, max_workers_);
+    worker_ranges_.Reset(count, smallest, max_workers_);
     ParallelFor(workers, 1, [&](int64_t worker_begin, int64_t worker_end) {
       for (int64_t worker = worker_begin; worker < worker_end; ++worker) {
+        LoopRanges::Taker taker(worker_ranges_);
         int64_t begin = 0, end = 0;
-        while (ranges.Take(begin, end)) body(static_cast<int>(worker), begin, end);
+        while (taker.Take(begin, end)) body(static_cast<int>(worker), begin, end);
       }
     });
   }
@@ -79,6 +79,7 @@ class ThreadPool {
   const std::shared_ptr<SharedLoops> shared_loops_;
   Loop own_loop_;  // used where none is shared
   Loop& loop_;
+  LoopRanges worker_ranges_;              // of ParallelForWorkers, where the loop's elements are the workers
   std::atomic<uint32_t> loop_number_{0};  // of the current loop, what idle workers wait for
   std::atomic<bool> stop_{false};
   std::vector<std::thread> workers_;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "kernels/cpu/shrinking_ranges.h"
+#include "kernels/cpu/loop_ranges.h"
 
 namespace switchyard {
 namespace {
@@ -116,29 +116,81 @@ TEST(SharedLoops, KeepEveryPoolsLoopsApart) {
   for (std::thread& owner : owners) owner.join();
 }
 
-TEST(ShrinkingRanges, StartLongAndEndAtTheSmallest) {
-  ShrinkingRanges ranges;
-  ranges.Reset(800, 30, 2);
-  std::vector<int64_t> sizes;
-  int64_t begin = 0, end = 0, next = 0;
-  while (ranges.Take(begin, end)) {
-    ASSERT_EQ(begin, next);
-    sizes.push_back(end - begin);
-    next = end;
-  }
-  EXPECT_EQ(next, 800);
-  EXPECT_EQ(sizes.front(), 200);
-  for (size_t i = 1; i < sizes.size(); ++i) EXPECT_LE(sizes[i], sizes[i - 1]);
-  for (size_t i = 0; i + 1 < sizes.size(); ++i) EXPECT_GE(sizes[i], 30);
-  EXPECT_FALSE(ranges.Take(begin, end));
+using Range = std::pair<int64_t, int64_t>;
+
+// {-1, -1}: nothing is left.
+Range TakeOne(LoopRanges::Taker& taker) {
+  Range range = {-1, -1};
+  return taker.Take(range.first, range.second) ? range : Range{-1, -1};
 }
 
-TEST(ShrinkingRanges, HaveNothingToGiveOfNothing) {
-  ShrinkingRanges ranges;
-  int64_t begin = 0, end = 0;
-  EXPECT_FALSE(ranges.Take(begin, end));
-  ranges.Reset(0, 1, 1);
-  EXPECT_FALSE(ranges.Take(begin, end));
+TEST(LoopRanges, LeadOneThreadThroughAllInOrder) {
+  for (const int64_t threads : {1, 2, 3, 200}) {
+    LoopRanges ranges;
+    ranges.Reset(800, 30, threads);
+    LoopRanges::Taker taker(ranges);
+    int64_t next = 0;
+    for (Range range = TakeOne(taker); range.first >= 0; range = TakeOne(taker)) {
+      ASSERT_EQ(range.first, next);
+      next = range.second;
+      if (next < 800) {
+        EXPECT_GE(range.second - range.first, 30);
+      }
+    }
+    EXPECT_EQ(next, 800);
+  }
+}
+
+TEST(LoopRanges, GiveEachThreadAPartInOrderAndThenTheEndsOfTheOthersParts) {
+  LoopRanges ranges;
+  ranges.Reset(64, 4, 2);
+  LoopRanges::Taker a(ranges), b(ranges);
+  EXPECT_EQ(TakeOne(a), Range(0, 16));
+  EXPECT_EQ(TakeOne(b), Range(32, 48));
+  EXPECT_EQ(TakeOne(a), Range(16, 24));
+  EXPECT_EQ(TakeOne(a), Range(24, 28));
+  EXPECT_EQ(TakeOne(a), Range(28, 32));
+  EXPECT_EQ(TakeOne(a), Range(56, 64));
+  EXPECT_EQ(TakeOne(b), Range(48, 52));
+  EXPECT_EQ(TakeOne(a), Range(52, 56));
+  EXPECT_EQ(TakeOne(b), Range(-1, -1));
+  EXPECT_EQ(TakeOne(a), Range(-1, -1));
+}
+
+TEST(LoopRanges, GiveThreadsThatComeLateTheEndsOfTheLongestPart) {
+  LoopRanges ranges;
+  ranges.Reset(64, 1, 1);
+  LoopRanges::Taker owner(ranges), late(ranges);
+  EXPECT_EQ(TakeOne(owner), Range(0, 32));
+  EXPECT_EQ(TakeOne(late), Range(48, 64));
+  EXPECT_EQ(TakeOne(owner), Range(32, 40));
+}
+
+TEST(LoopRanges, HaveNothingToGiveOfNothing) {
+  LoopRanges ranges;
+  ranges.Reset(0, 1, 3);
+  LoopRanges::Taker taker(ranges);
+  EXPECT_EQ(TakeOne(taker), Range(-1, -1));
+}
+
+TEST(LoopRanges, GiveEveryElementToOneOfManyThreads) {
+  constexpr int kThreads = 4, kCount = 3000;
+  LoopRanges ranges;
+  std::vector<std::atomic<int>> visits(kCount);
+  for (int round = 1; round <= 200; ++round) {
+    ranges.Reset(kCount, 1, kThreads - 1);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&] {
+        LoopRanges::Taker taker(ranges);
+        for (Range range = TakeOne(taker); range.first >= 0; range = TakeOne(taker)) {
+          for (int64_t i = range.first; i < range.second; ++i) ++visits[i];
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (int i = 0; i < kCount; ++i) ASSERT_EQ(visits[i], round) << i;
+  }
 }
 
 }  // namespace
