@@ -18,11 +18,12 @@ constexpr size_t kGroupColumns = ActivationGroup::kColumns;
 constexpr size_t kTileBlockBytes = 512 * 1024;
 constexpr float kNf4Steps = 127.0f;
 
-// What a product with one block of weights is made of.
+// What a product with blocks of weights side by side is made of.
 struct BlockShape {
   size_t column_groups;  // of 32 columns
   size_t scale_groups;   // column groups with one scale
-  size_t outs;           // rows that exist
+  size_t block_bytes;
+  size_t outs;  // rows that exist
 };
 
 // NF4's values as bytes.
@@ -37,6 +38,8 @@ constexpr Nf4Bytes kNf4Bytes;
 #if HWY_TARGET == HWY_SCALAR || HWY_TARGET == HWY_EMU128
 
 constexpr size_t kRegisterRows = 1;
+template <size_t kRows>
+constexpr size_t kBlocksOf = 1;
 
 template <typename Form>
 int WeightByte(const uint8_t* slice, size_t column) {
@@ -56,9 +59,10 @@ int32_t DotOfGroup(const uint8_t* codes, const ActivationGroup& x) {
   return sum;
 }
 
-template <typename Form, Int8Dot, size_t kRows>
-void MultiplyTile(const ActivationGroup* x, size_t x_step, const QuantizedMatrix::Block& block, const BlockShape& shape,
-                  float* y, size_t /*y_stride*/) {
+template <typename Form, Int8Dot, size_t kRows, size_t kNumBlocks>
+void MultiplyTile(const ActivationGroup* x, size_t x_step, const QuantizedMatrix::Block* blocks,
+                  const BlockShape& shape, float* y, size_t /*y_stride*/) {
+  const QuantizedMatrix::Block& block = blocks[0];
   const Floats d;
   float totals[QuantizedMatrix::kBlockRows] = {};
   for (size_t first = 0, g = 0; first < shape.column_groups; first += shape.scale_groups, ++g) {
@@ -90,7 +94,12 @@ using Bytes = hn::Repartition<uint8_t, Ints>;
 using ByteVector = hn::Vec<Bytes>;
 
 // Rows whose integer and float sums fit the vector registers: 32 of them with AVX-512, else 16.
-constexpr size_t kRegisterRows = HWY_MAX_BYTES >= 64 ? 8 : (HWY_MAX_BYTES >= 32 ? 2 : 1);
+constexpr size_t kRegisterRows = HWY_MAX_BYTES >= 64 ? 4 : (HWY_MAX_BYTES >= 32 ? 2 : 1);
+// Blocks side by side, that share the loading of a row's codes: with one block each product wants a load of its own,
+// and there are no more loads than products in a cycle. One row waits for memory, which likes one block after the
+// other.
+template <size_t kRows>
+constexpr size_t kBlocksOf = HWY_MAX_BYTES >= 64 && kRows > 1 ? 2 : 1;
 
 #if HWY_TARGET == HWY_SSE4
 HWY_INLINE hn::Vec128<int16_t> MultiplyPairs(ByteVector w, ByteVector x) {
@@ -106,31 +115,36 @@ HWY_INLINE hn::Vec512<int16_t> MultiplyPairs(ByteVector w, ByteVector x) {
 }
 #endif
 
-// sum + the products of each lane's four bytes `w`, unsigned, with the codes x[0..4).
+// The four codes x[0..4) in every lane.
+HWY_INLINE IntVector FourCodes(const int8_t* HWY_RESTRICT x) {
+  int32_t four;
+  std::copy_n(x, 4, reinterpret_cast<int8_t*>(&four));
+  return hn::Set(Ints(), four);
+}
+
+// sum + the products of each lane's four bytes `w`, unsigned, with the four `codes`.
 template <typename Form, Int8Dot kDot>
-HWY_INLINE IntVector AddDot(ByteVector w, const int8_t* HWY_RESTRICT x, IntVector sum) {
+HWY_INLINE IntVector AddDot(ByteVector w, IntVector codes, IntVector sum) {
   const Ints d;
   const hn::Repartition<int16_t, Ints> words;
   const hn::Repartition<uint16_t, Ints> unsigned_words;
 #if HWY_TARGET == HWY_AVX3
   if constexpr (kDot == Int8Dot::kVnni) {
     // Not by its intrinsic, which would want all that calls it compiled for CPUs with these instructions.
-    asm("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "m"(*reinterpret_cast<const int8_t(*)[4]>(x)));
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum.raw) : "v"(w.raw), "v"(codes.raw));
     return sum;
   }
 #endif
-  int32_t four;
-  std::copy_n(x, 4, reinterpret_cast<int8_t*>(&four));
-  const auto codes = hn::BitCast(words, hn::Set(d, four));
   auto unused = hn::Zero(d);
   if constexpr (Form::kFormat == WeightFormat::kInt4) {
     const auto pairs = MultiplyPairs(w, hn::BitCast(Bytes(), codes));  // 2 * 15 * 127 at most: exact
     return hn::ReorderWidenMulAccumulate(d, pairs, hn::Set(words, int16_t{1}), sum, unused);
   } else {
+    const auto code_words = hn::BitCast(words, codes);
     const auto even = hn::And(hn::BitCast(words, w), hn::Set(words, int16_t{0xFF}));
     const auto odd = hn::BitCast(words, hn::ShiftRight<8>(hn::BitCast(unsigned_words, w)));
-    sum = hn::ReorderWidenMulAccumulate(d, even, hn::ShiftRight<8>(hn::ShiftLeft<8>(codes)), sum, unused);
-    return hn::ReorderWidenMulAccumulate(d, odd, hn::ShiftRight<8>(codes), sum, unused);
+    sum = hn::ReorderWidenMulAccumulate(d, even, hn::ShiftRight<8>(hn::ShiftLeft<8>(code_words)), sum, unused);
+    return hn::ReorderWidenMulAccumulate(d, odd, hn::ShiftRight<8>(code_words), sum, unused);
   }
 }
 
@@ -140,10 +154,10 @@ HWY_INLINE ByteVector FromHalves(ByteVector halves, ByteVector nf4) {
   return Form::kFormat == WeightFormat::kNf4 ? hn::TableLookupBytes(nf4, halves) : halves;
 }
 
-// Products of kRows rows of a tile with a block. x: first of the rows in the tile's first column group; x_step:
-// elements from one column group to the next. y: first row and column.
-template <typename Form, Int8Dot kDot, size_t kRows>
-void MultiplyTile(const ActivationGroup* HWY_RESTRICT x, size_t x_step, const QuantizedMatrix::Block& block,
+// Products of kRows rows of a tile with kNumBlocks blocks. x: first of the rows in the tile's first column group;
+// x_step: elements from one column group to the next. y: first row and column.
+template <typename Form, Int8Dot kDot, size_t kRows, size_t kNumBlocks>
+void MultiplyTile(const ActivationGroup* HWY_RESTRICT x, size_t x_step, const QuantizedMatrix::Block* blocks,
                   const BlockShape& shape, float* HWY_RESTRICT y, size_t y_stride) {
   const Floats d;
   const Ints int_tag;
@@ -151,60 +165,68 @@ void MultiplyTile(const ActivationGroup* HWY_RESTRICT x, size_t x_step, const Qu
   const hn::Repartition<uint16_t, Ints> word_tag;
   const ByteVector low_half = hn::Set(byte_tag, uint8_t{15});
   const ByteVector nf4 = hn::LoadDup128(byte_tag, kNf4Bytes.values);
-  constexpr size_t kSums = kRows * kVectors;
-  const uint8_t* HWY_RESTRICT codes = block.codes;
-  const uint8_t* ahead = block.begin() + kWeightsAhead;
+  constexpr size_t kWidth = kNumBlocks * kVectors;  // vectors of the blocks' rows: u is vector u % kVectors of a block
+  constexpr size_t kSums = kRows * kWidth;
+  const auto vector_bytes = [&](auto u) SWITCHYARD_INLINE_LAMBDA {
+    return u / kVectors * shape.block_bytes + u % kVectors * kLanes * sizeof(int32_t);
+  };
+  const uint8_t* HWY_RESTRICT codes = blocks[0].codes;
+  // Line by line with what is read of these blocks, those that come after them.
+  const uint8_t* ahead = blocks[0].begin() + (kNumBlocks == 1 ? kWeightsAhead : kNumBlocks * shape.block_bytes);
   Vector totals[kSums];
   Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { totals[i] = hn::Zero(d); });
   for (size_t first = 0, g = 0; first < shape.column_groups; first += shape.scale_groups, ++g) {
     const size_t end = std::min(shape.column_groups, first + shape.scale_groups);
-    Vector excess[kVectors];
+    Vector excess[kWidth];
     Vector sums[kSums];
-    Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
-      excess[v] = hn::Sub(hn::Set(d, static_cast<float>(Form::kDefaultZero)), LoadZeros<Form>(block, g, v));
+    Unroll<kWidth>([&](auto u) SWITCHYARD_INLINE_LAMBDA {
+      const Vector zeros = LoadZeros<Form>(blocks[u / kVectors], g, u % kVectors);
+      excess[u] = hn::Sub(hn::Set(d, static_cast<float>(Form::kDefaultZero)), zeros);
     });
     Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { sums[i] = hn::Zero(d); });
     for (size_t c = first; c < end; ++c, x += x_step) {
       IntVector dots[kSums];
-      Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { dots[i] = hn::Set(int_tag, x[i / kVectors].offset); });
+      Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { dots[i] = hn::Set(int_tag, x[i / kWidth].offset); });
+      const auto add_dots = [&](const ByteVector* w, size_t column) SWITCHYARD_INLINE_LAMBDA {
+        Unroll<kRows>([&](auto r) SWITCHYARD_INLINE_LAMBDA {
+          const IntVector four = FourCodes(x[r].codes + column);
+          Unroll<kWidth>([&](auto u) SWITCHYARD_INLINE_LAMBDA {
+            IntVector& dot = dots[r * kWidth + u];
+            dot = AddDot<Form, kDot>(w[u], four, dot);
+          });
+        });
+      };
       Unroll<kGroupColumns / Form::kSliceColumns>([&](auto s) SWITCHYARD_INLINE_LAMBDA {
-        FetchWeights(ahead);
-        ahead += kSliceBytes;
         constexpr size_t kColumn = s * Form::kSliceColumns;
-        Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
-          const ByteVector slice = hn::LoadU(byte_tag, codes + v * kLanes * sizeof(int32_t));
-          if constexpr (Form::kFormat == WeightFormat::kInt8) {
-            Unroll<kRows>([&](auto r) SWITCHYARD_INLINE_LAMBDA {
-              IntVector& dot = dots[r * kVectors + v];
-              dot = AddDot<Form, kDot>(slice, x[r].codes + kColumn, dot);
-            });
-          } else {
-            const ByteVector high = hn::BitCast(byte_tag, hn::ShiftRight<4>(hn::BitCast(word_tag, slice)));
-            const ByteVector w0 = FromHalves<Form>(hn::And(slice, low_half), nf4);
-            const ByteVector w1 = FromHalves<Form>(hn::And(high, low_half), nf4);
-            Unroll<kRows>([&](auto r) SWITCHYARD_INLINE_LAMBDA {
-              IntVector& dot = dots[r * kVectors + v];
-              dot = AddDot<Form, kDot>(w0, x[r].codes + kColumn, dot);
-              dot = AddDot<Form, kDot>(w1, x[r].codes + kColumn + 4, dot);
-            });
+        ByteVector low[kWidth], high[kWidth];
+        Unroll<kNumBlocks>([&](auto b) SWITCHYARD_INLINE_LAMBDA { FetchWeights(ahead + b * kSliceBytes); });
+        ahead += kNumBlocks * kSliceBytes;
+        Unroll<kWidth>([&](auto u) SWITCHYARD_INLINE_LAMBDA {
+          low[u] = hn::LoadU(byte_tag, codes + vector_bytes(u));
+          if constexpr (Form::kFormat != WeightFormat::kInt8) {
+            const ByteVector shifted = hn::BitCast(byte_tag, hn::ShiftRight<4>(hn::BitCast(word_tag, low[u])));
+            high[u] = FromHalves<Form>(hn::And(shifted, low_half), nf4);
+            low[u] = FromHalves<Form>(hn::And(low[u], low_half), nf4);
           }
         });
+        add_dots(low, kColumn);
+        if constexpr (Form::kFormat != WeightFormat::kInt8) add_dots(high, kColumn + 4);
         codes += kSliceBytes;
       });
       Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
-        const ActivationGroup& group = x[i / kVectors];
+        const ActivationGroup& group = x[i / kWidth];
         sums[i] = hn::MulAdd(hn::ConvertTo(d, dots[i]), hn::Set(d, group.scale), sums[i]);
         if constexpr (Form::kHasZeros) {
-          sums[i] = hn::MulAdd(excess[i % kVectors], hn::Set(d, group.scaled_sum), sums[i]);
+          sums[i] = hn::MulAdd(excess[i % kWidth], hn::Set(d, group.scaled_sum), sums[i]);
         }
       });
     }
-    FetchWeights(ahead);
-    ahead += Form::kGroupBytes;
-    Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA {
-      const Vector scales = LoadScales<Form>(block, g, v);
+    Unroll<kNumBlocks>([&](auto b) SWITCHYARD_INLINE_LAMBDA { FetchWeights(ahead + b * Form::kGroupBytes); });
+    ahead += kNumBlocks * Form::kGroupBytes;
+    Unroll<kWidth>([&](auto u) SWITCHYARD_INLINE_LAMBDA {
+      const Vector scales = LoadScales<Form>(blocks[u / kVectors], g, u % kVectors);
       Unroll<kRows>([&](auto r) SWITCHYARD_INLINE_LAMBDA {
-        constexpr size_t kSum = r * kVectors + v;
+        constexpr size_t kSum = r * kWidth + u;
         totals[kSum] = hn::MulAdd(sums[kSum], scales, totals[kSum]);
       });
     });
@@ -213,11 +235,39 @@ void MultiplyTile(const ActivationGroup* HWY_RESTRICT x, size_t x_step, const Qu
     const Vector step = hn::Set(d, 1.0f / kNf4Steps);
     Unroll<kSums>([&](auto i) SWITCHYARD_INLINE_LAMBDA { totals[i] = hn::Mul(totals[i], step); });
   }
-  Unroll<kRows>([&](auto r)
-                    SWITCHYARD_INLINE_LAMBDA { StoreRow(totals + r * kVectors, shape.outs, y + r * y_stride); });
+  Unroll<kRows * kNumBlocks>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
+    constexpr size_t kFirst = i % kNumBlocks * QuantizedMatrix::kBlockRows;  // only the last block may have fewer
+    StoreRow(totals + i * kVectors, std::min<size_t>(QuantizedMatrix::kBlockRows, shape.outs - kFirst),
+             y + i / kNumBlocks * y_stride + kFirst);
+  });
 }
 
 #endif
+
+// Products of kRows rows of a tile with blocks [begin, end).
+template <typename Form, Int8Dot kDot, size_t kRows>
+void MultiplyRows(const ActivationGroup* x, size_t x_step, const QuantizedMatrix& weight, size_t begin, size_t end,
+                  float* y) {
+  constexpr size_t kMost = kBlocksOf<kRows>;
+  const size_t out_features = weight.spec().out_features;
+  BlockShape shape = {.column_groups = static_cast<size_t>(NumActivationGroups(weight.spec().in_features)),
+                      .scale_groups = weight.spec().quantization.group_size / kGroupColumns,
+                      .block_bytes = weight.block_bytes(),
+                      .outs = 0};
+  for (size_t i = begin; i < end;) {
+    const size_t now = end - i >= kMost ? kMost : 1;
+    QuantizedMatrix::Block blocks[kMost];
+    for (size_t b = 0; b < now; ++b) blocks[b] = weight.block(static_cast<int64_t>(i + b));
+    const size_t column = i * QuantizedMatrix::kBlockRows;
+    shape.outs = std::min(now * QuantizedMatrix::kBlockRows, out_features - column);
+    if (now == kMost) {
+      MultiplyTile<Form, kDot, kRows, kMost>(x, x_step, blocks, shape, y + column, out_features);
+    } else {
+      MultiplyTile<Form, kDot, kRows, 1>(x, x_step, blocks, shape, y + column, out_features);
+    }
+    i += now;
+  }
+}
 
 template <typename Form, Int8Dot kDot>
 void MultiplyBlocks(const ActivationGroup* packed_rows, size_t rows, const QuantizedMatrix& weight, size_t block_begin,
@@ -227,14 +277,13 @@ void MultiplyBlocks(const ActivationGroup* packed_rows, size_t rows, const Quant
   const size_t tiles = Int8Rows::NumTiles(rows);
   const size_t tile_bytes = Int8Rows::kTileRows * column_groups * sizeof(ActivationGroup);
   const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / std::max<size_t>(1, tile_bytes));
-  FetchFirstWeights(weight.block(static_cast<int64_t>(block_begin)).begin());
+  // As many blocks as go side by side share the tiles' passing by.
+  constexpr size_t kStep = kBlocksOf<kRegisterRows>;
+  for (size_t i = block_begin; i < std::min(block_end, block_begin + kStep); ++i) {
+    FetchFirstWeights(weight.block(static_cast<int64_t>(i)).begin());
+  }
   for (size_t tile0 = 0; tile0 < tiles; tile0 += tile_block) {
-    for (size_t i = block_begin; i < block_end; ++i) {
-      const QuantizedMatrix::Block block = weight.block(i);
-      const BlockShape shape = {
-          .column_groups = column_groups,
-          .scale_groups = weight.spec().quantization.group_size / kGroupColumns,
-          .outs = std::min<size_t>(QuantizedMatrix::kBlockRows, out_features - i * QuantizedMatrix::kBlockRows)};
+    for (size_t block = block_begin; block < block_end; block += kStep) {
       for (size_t tile = tile0; tile < std::min(tiles, tile0 + tile_block); ++tile) {
         size_t row = Int8Rows::TileBegin(rows, tile);
         const size_t end = Int8Rows::TileBegin(rows, tile + 1);
@@ -242,9 +291,9 @@ void MultiplyBlocks(const ActivationGroup* packed_rows, size_t rows, const Quant
         const ActivationGroup* x = packed_rows + row * column_groups;
         for (size_t now = 0; row < end; row += now, x += now) {
           now = std::min(end - row, kRegisterRows);
-          float* out = y + row * out_features + i * QuantizedMatrix::kBlockRows;
+          float* out = y + row * out_features;
           WithConstant<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
-            MultiplyTile<Form, kDot, count>(x, tile_rows, block, shape, out, out_features);
+            MultiplyRows<Form, kDot, count>(x, tile_rows, weight, block, std::min(block + kStep, block_end), out);
           });
         }
       }

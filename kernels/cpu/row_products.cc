@@ -1,5 +1,6 @@
 #include "kernels/cpu/row_products.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -45,13 +46,15 @@ struct QuantizedKernel : Float32Rows<QuantizedMatrix> {
 struct Int8Kernel : Int8Rows {
   using Weight = QuantizedMatrix;
   using Packed = ActivationGroup;
-  static constexpr int64_t kUnitRows = QuantizedMatrix::kBlockRows;
+  static constexpr int64_t kUnitBlocks = 2;  // side by side
+  static constexpr int64_t kUnitRows = kUnitBlocks * QuantizedMatrix::kBlockRows;
 
   Int8Dot dot;
 
   void Multiply(const ActivationGroup* packed, int64_t rows, const QuantizedMatrix& weight, int64_t begin, int64_t end,
                 float* y) const {
-    MultiplyInt8Blocks(dot, packed, rows, weight, begin, end, y);
+    MultiplyInt8Blocks(dot, packed, rows, weight, begin * kUnitBlocks, std::min(end * kUnitBlocks, weight.num_blocks()),
+                       y);
   }
 };
 
