@@ -37,7 +37,7 @@ using Floats = hn::ScalableTag<float>;
 using Vector = hn::Vec<Floats>;
 
 // Keys whose scores come out of the registers together.
-constexpr size_t kScoredKeys = kSummedVectors / kBlockQueries;
+constexpr size_t kScoredKeys = kFoldedVectors / kBlockQueries;
 // Of the output, beside all queries' sums of them: 32 registers with AVX-512, 16 elsewhere.
 constexpr size_t kMixedVectors = HWY_MAX_BYTES >= 64 ? 4 : 2;
 
@@ -48,8 +48,8 @@ void Score(const float* HWY_RESTRICT q, const KvBlock<Element>& keys, const KvBl
   const Floats d;
   const size_t whole = head_dim - head_dim % kLanes;
   for (size_t j = 0; j < keys.num_rows; j += kScoredKeys) {
-    Vector sums[kSummedVectors];
-    Unroll<kSummedVectors>([&](auto n) SWITCHYARD_INLINE_LAMBDA { sums[n] = hn::Zero(d); });
+    Vector sums[kFoldedVectors];
+    Unroll<kFoldedVectors>([&](auto n) SWITCHYARD_INLINE_LAMBDA { sums[n] = hn::Zero(d); });
     Unroll<kScoredKeys>([&](auto k) SWITCHYARD_INLINE_LAMBDA { next.Prefetch(j + k, head_dim); });
     for (size_t x = 0; x < whole; x += kLanes) {
       Vector query[kUsed];
@@ -62,7 +62,7 @@ void Score(const float* HWY_RESTRICT q, const KvBlock<Element>& keys, const KvBl
         });
       });
     }
-    StoreSums(d, sums, scores + j * kBlockQueries);
+    StoreFolded<BySum>(d, sums, scores + j * kBlockQueries);
     for (size_t x = whole; x < head_dim; ++x) {
       for (size_t n = 0; n < kScoredKeys * kBlockQueries; ++n) {
         const size_t i = n % kBlockQueries;

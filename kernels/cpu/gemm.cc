@@ -61,7 +61,7 @@ void MultiplyTile(const float* HWY_RESTRICT x, size_t x_step, const Weight* HWY_
   }
   Unroll<kRows>([&](auto m) SWITCHYARD_INLINE_LAMBDA {
     float totals[kGroupRows];
-    SumFour(d, sums + m * kGroupRows, totals);
+    FoldFour<BySum>(d, sums + m * kGroupRows, totals);
     float* out = y + m * y_stride;
     for (size_t r = 0; r < outs; ++r) out[r] = totals[r] + (accumulate ? out[r] : 0.0f);
   });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/quantized_activations.cc"
@@ -39,39 +40,9 @@ int32_t RoundCodes(const float* x, float inverse, int8_t* codes) {
   return sum;
 }
 
-#else
-
-// As integers: the bits of a NaN are larger than any number's, so it is not lost.
-float LargestMagnitude(const float* HWY_RESTRICT x) {
-  const hn::ScalableTag<int32_t> d;
-  const hn::RebindToFloat<decltype(d)> float_tag;
-  const auto magnitude = hn::Set(d, 0x7FFF'FFFF);
-  auto largest = hn::Zero(d);
-  for (size_t i = 0; i < kColumns; i += hn::Lanes(d)) {
-    largest = hn::Max(largest, hn::And(hn::BitCast(d, hn::LoadU(float_tag, x + i)), magnitude));
-  }
-  return std::bit_cast<float>(hn::GetLane(hn::MaxOfLanes(d, largest)));
-}
-
-int32_t RoundCodes(const float* HWY_RESTRICT x, float inverse, int8_t* HWY_RESTRICT codes) {
-  const hn::ScalableTag<float> d;
-  const hn::RebindToSigned<decltype(d)> int_tag;
-  const hn::Rebind<int8_t, decltype(d)> code_tag;
-  auto sum = hn::Zero(int_tag);
-  for (size_t i = 0; i < kColumns; i += hn::Lanes(d)) {
-    const auto rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, x + i), hn::Set(d, inverse)));
-    const auto small = hn::DemoteTo(code_tag, rounded);
-    hn::StoreU(small, code_tag, codes + i);
-    sum = hn::Add(sum, hn::PromoteTo(int_tag, small));
-  }
-  return hn::GetLane(hn::SumOfLanes(int_tag, sum));
-}
-
-#endif
-
 void RoundRow(const float* row, int64_t columns, int32_t weight_zero, int64_t stride, ActivationGroup* out) {
   for (int64_t c = 0; c < columns; c += kColumns, out += stride) {
-    HWY_ALIGN float padded[kColumns];
+    float padded[kColumns];
     const float* x = row + c;
     if (columns - c < static_cast<int64_t>(kColumns)) {
       std::fill(std::copy(x, row + columns, padded), padded + kColumns, 0.0f);
@@ -84,6 +55,76 @@ void RoundRow(const float* row, int64_t columns, int32_t weight_zero, int64_t st
     out->scaled_sum = out->scale * static_cast<float>(sum);
   }
 }
+
+#else
+
+// Groups that are rounded together, so that they share folding and dividing.
+constexpr size_t kGroups = kFoldedVectors;
+
+// x [kGroups][32]; out [count].
+void RoundGroups(const float* HWY_RESTRICT x, size_t count, int32_t weight_zero, int64_t stride, ActivationGroup* out) {
+  const hn::ScalableTag<float> d;
+  const hn::RebindToSigned<decltype(d)> int_tag;
+  const hn::Rebind<int8_t, decltype(d)> code_tag;
+  const size_t lanes = hn::Lanes(d);
+  HWY_ALIGN float largest[kGroups], inverse[kGroups], scale[kGroups], scaled_sum[kGroups];
+  HWY_ALIGN int32_t bits[kGroups], sum[kGroups], offset[kGroups];
+  hn::Vec<decltype(int_tag)> folded[kGroups];
+
+  // As integers: the bits of a NaN are larger than any number's, so it is not lost.
+  const auto magnitude = hn::Set(int_tag, 0x7FFF'FFFF);
+  for (size_t g = 0; g < kGroups; ++g) {
+    folded[g] = hn::Zero(int_tag);
+    for (size_t i = g * kColumns; i < (g + 1) * kColumns; i += lanes) {
+      folded[g] = hn::Max(folded[g], hn::And(hn::BitCast(int_tag, hn::LoadU(d, x + i)), magnitude));
+    }
+  }
+  StoreFolded<ByMax>(int_tag, folded, bits);
+  std::memcpy(largest, bits, sizeof(bits));
+  const auto most = hn::Set(d, kLargestCode);
+  for (size_t g = 0; g < kGroups; g += lanes) {
+    const auto of_group = hn::Load(d, largest + g);
+    hn::Store(hn::IfThenZeroElse(hn::Lt(of_group, hn::Set(d, kNegligible)), hn::Div(most, of_group)), d, inverse + g);
+    hn::Store(hn::Div(of_group, most), d, scale + g);
+  }
+
+  int8_t unused[kColumns];
+  for (size_t g = 0; g < kGroups; ++g) {
+    folded[g] = hn::Zero(int_tag);
+    int8_t* codes = g < count ? out[static_cast<int64_t>(g) * stride].codes : unused;
+    for (size_t i = 0; i < kColumns; i += lanes) {
+      const auto rounded = hn::NearestInt(hn::Mul(hn::LoadU(d, x + g * kColumns + i), hn::Set(d, inverse[g])));
+      const auto small = hn::DemoteTo(code_tag, rounded);
+      hn::StoreU(small, code_tag, codes + i);
+      folded[g] = hn::Add(folded[g], hn::PromoteTo(int_tag, small));
+    }
+  }
+  StoreFolded<BySum>(int_tag, folded, sum);
+  for (size_t g = 0; g < kGroups; g += lanes) {
+    const auto of_group = hn::Load(int_tag, sum + g);
+    hn::Store(hn::Mul(of_group, hn::Set(int_tag, -weight_zero)), int_tag, offset + g);
+    hn::Store(hn::Mul(hn::Load(d, scale + g), hn::ConvertTo(d, of_group)), d, scaled_sum + g);
+  }
+  for (size_t g = 0; g < count; ++g, out += stride) {
+    out->scale = scale[g];
+    out->offset = offset[g];
+    out->scaled_sum = scaled_sum[g];
+  }
+}
+
+void RoundRow(const float* row, int64_t columns, int32_t weight_zero, int64_t stride, ActivationGroup* out) {
+  constexpr int64_t kTogether = kGroups * kColumns;
+  int64_t c = 0;
+  for (; c + kTogether <= columns; c += kTogether, out += kGroups * stride) {
+    RoundGroups(row + c, kGroups, weight_zero, stride, out);
+  }
+  if (c == columns) return;
+  float padded[kTogether];
+  std::fill(std::copy(row + c, row + columns, padded), padded + kTogether, 0.0f);
+  RoundGroups(padded, NumActivationGroups(columns - c), weight_zero, stride, out);
+}
+
+#endif
 
 }  // namespace HWY_NAMESPACE
 }  // namespace switchyard

@@ -66,70 +66,85 @@ HWY_INLINE void TransposeFour(const T* const* rows, size_t x, T* HWY_RESTRICT ou
 #endif
 }
 
-// sums[i] = sum of the lanes of v[i], for four vectors together: fewer shuffles than one after the other.
+// What lanes are folded by.
+struct BySum {
+  template <class V>
+  HWY_INLINE V operator()(V a, V b) const {
+    return hn::Add(a, b);
+  }
+};
+struct ByMax {
+  template <class V>
+  HWY_INLINE V operator()(V a, V b) const {
+    return hn::Max(a, b);
+  }
+};
+
+// out[i] = all lanes of v[i] folded, for four vectors of 4-byte lanes together: fewer shuffles than one after the
+// other.
 #if HWY_TARGET == HWY_SCALAR
-template <class D>
-HWY_INLINE void SumFour(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
-  for (int i = 0; i < 4; ++i) sums[i] = hn::GetLane(v[i]);
+template <class Fold, class D>
+HWY_INLINE void FoldFour(D d, const hn::Vec<D>* v, hn::TFromD<D>* HWY_RESTRICT out) {
+  for (int i = 0; i < 4; ++i) out[i] = hn::GetLane(v[i]);
 }
 #else
-// The sum of all lanes, folded to 4 lanes.
-template <class D>
+// All lanes, folded to 4 lanes.
+template <class Fold, class D>
 HWY_INLINE auto FoldToFour(D d, hn::Vec<D> v) {
   if constexpr (hn::MaxLanes(D()) > 4) {
     const hn::Half<D> half;
-    return FoldToFour(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+    return FoldToFour<Fold>(half, Fold()(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
   } else {
     return v;
   }
 }
 
-template <class D>
-HWY_INLINE void SumFour(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
-  const hn::Full128<float> d4;
-  const auto a = FoldToFour(d, v[0]);
-  const auto b = FoldToFour(d, v[1]);
-  const auto c = FoldToFour(d, v[2]);
-  const auto e = FoldToFour(d, v[3]);
-  const auto ab = hn::Add(hn::InterleaveLower(d4, a, b), hn::InterleaveUpper(d4, a, b));  // a02 b02 a13 b13
-  const auto ce = hn::Add(hn::InterleaveLower(d4, c, e), hn::InterleaveUpper(d4, c, e));
-  hn::StoreU(hn::Add(hn::ConcatLowerLower(d4, ce, ab), hn::ConcatUpperUpper(d4, ce, ab)), d4, sums);
+template <class Fold, class D>
+HWY_INLINE void FoldFour(D d, const hn::Vec<D>* v, hn::TFromD<D>* HWY_RESTRICT out) {
+  const hn::Full128<hn::TFromD<D> > d4;
+  const Fold fold;
+  const auto a = FoldToFour<Fold>(d, v[0]);
+  const auto b = FoldToFour<Fold>(d, v[1]);
+  const auto c = FoldToFour<Fold>(d, v[2]);
+  const auto e = FoldToFour<Fold>(d, v[3]);
+  const auto ab = fold(hn::InterleaveLower(d4, a, b), hn::InterleaveUpper(d4, a, b));  // a02 b02 a13 b13
+  const auto ce = fold(hn::InterleaveLower(d4, c, e), hn::InterleaveUpper(d4, c, e));
+  hn::StoreU(fold(hn::ConcatLowerLower(d4, ce, ab), hn::ConcatUpperUpper(d4, ce, ab)), d4, out);
 }
 #endif
 
-// Vectors whose sums StoreSums takes together: as many as there are lanes, four at least.
-inline constexpr size_t kSummedVectors = HWY_MAX(size_t{4}, hn::MaxLanes(hn::ScalableTag<float>()));
+// Vectors that StoreFolded takes together: as many as there are lanes, four at least.
+inline constexpr size_t kFoldedVectors = HWY_MAX(size_t{4}, hn::MaxLanes(hn::ScalableTag<float>()));
 
-// sums[i] = sum of the lanes of v[i], i < kSummedVectors: three instructions a vector where there are 16.
+// out[i] = all lanes of v[i] folded, i < kFoldedVectors: three instructions a vector where there are 16.
 #if HWY_MAX_BYTES <= 16
-template <class D>
-HWY_INLINE void StoreSums(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
-  SumFour(d, v, sums);
+template <class Fold, class D>
+HWY_INLINE void StoreFolded(D d, const hn::Vec<D>* v, hn::TFromD<D>* HWY_RESTRICT out) {
+  FoldFour<Fold>(d, v, out);
 }
 #else
-template <class D>
-HWY_INLINE void StoreSums(D d, const hn::Vec<D>* v, float* HWY_RESTRICT sums) {
+template <class Fold, class D>
+HWY_INLINE void StoreFolded(D d, const hn::Vec<D>* v, hn::TFromD<D>* HWY_RESTRICT out) {
   const hn::Repartition<uint64_t, D> wide;
-  // Every block: what it adds to the sums of v[4 n], ..., v[4 n + 3].
+  const Fold fold;
+  // Every block: what it adds to the lanes of v[4 n], ..., v[4 n + 3].
   const auto four = [&](size_t n) SWITCHYARD_INLINE_LAMBDA {
     const auto* u = v + 4 * n;
-    const auto ab = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, u[0], u[1]), hn::InterleaveUpper(d, u[0], u[1])));
-    const auto ce = hn::BitCast(wide, hn::Add(hn::InterleaveLower(d, u[2], u[3]), hn::InterleaveUpper(d, u[2], u[3])));
-    return hn::Add(hn::BitCast(d, hn::InterleaveLower(wide, ab, ce)),
-                   hn::BitCast(d, hn::InterleaveUpper(wide, ab, ce)));
+    const auto ab = hn::BitCast(wide, fold(hn::InterleaveLower(d, u[0], u[1]), hn::InterleaveUpper(d, u[0], u[1])));
+    const auto ce = hn::BitCast(wide, fold(hn::InterleaveLower(d, u[2], u[3]), hn::InterleaveUpper(d, u[2], u[3])));
+    return fold(hn::BitCast(d, hn::InterleaveLower(wide, ab, ce)), hn::BitCast(d, hn::InterleaveUpper(wide, ab, ce)));
   };
-  const auto add_halves = [&](auto low, auto high) SWITCHYARD_INLINE_LAMBDA {
-    return hn::Add(hn::ConcatLowerLower(d, high, low), hn::ConcatUpperUpper(d, high, low));
+  const auto fold_halves = [&](auto low, auto high) SWITCHYARD_INLINE_LAMBDA {
+    return fold(hn::ConcatLowerLower(d, high, low), hn::ConcatUpperUpper(d, high, low));
   };
   if constexpr (hn::MaxLanes(D()) == 8) {
-    hn::StoreU(add_halves(four(0), four(1)), d, sums);
+    hn::StoreU(fold_halves(four(0), four(1)), d, out);
   } else {
     static_assert(hn::MaxLanes(D()) == 16);
-    const auto a = add_halves(four(0), four(2));  // blocks 0 0 2 2
-    const auto b = add_halves(four(1), four(3));  // blocks 1 1 3 3
-    hn::StoreU(
-        hn::Add(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a), hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a))), d,
-        sums);
+    const auto a = fold_halves(four(0), four(2));  // blocks 0 0 2 2
+    const auto b = fold_halves(four(1), four(3));  // blocks 1 1 3 3
+    hn::StoreU(fold(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a), hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a))),
+               d, out);
   }
 }
 #endif
