@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/quantized_activations.cc"
@@ -67,8 +66,8 @@ void RoundGroups(const float* HWY_RESTRICT x, size_t count, int32_t weight_zero,
   const hn::RebindToSigned<decltype(d)> int_tag;
   const hn::Rebind<int8_t, decltype(d)> code_tag;
   const size_t lanes = hn::Lanes(d);
-  HWY_ALIGN float largest[kGroups], inverse[kGroups], scale[kGroups], scaled_sum[kGroups];
-  HWY_ALIGN int32_t bits[kGroups], sum[kGroups], offset[kGroups];
+  HWY_ALIGN float inverse[kGroups], scale[kGroups], scaled_sum[kGroups];
+  HWY_ALIGN int32_t largest[kGroups], sum[kGroups], offset[kGroups];
   hn::Vec<decltype(int_tag)> folded[kGroups];
 
   // As integers: the bits of a NaN are larger than any number's, so it is not lost.
@@ -79,11 +78,10 @@ void RoundGroups(const float* HWY_RESTRICT x, size_t count, int32_t weight_zero,
       folded[g] = hn::Max(folded[g], hn::And(hn::BitCast(int_tag, hn::LoadU(d, x + i)), magnitude));
     }
   }
-  StoreFolded<ByMax>(int_tag, folded, bits);
-  std::memcpy(largest, bits, sizeof(bits));
+  StoreFolded<ByMax>(int_tag, folded, largest);
   const auto most = hn::Set(d, kLargestCode);
   for (size_t g = 0; g < kGroups; g += lanes) {
-    const auto of_group = hn::Load(d, largest + g);
+    const auto of_group = hn::BitCast(d, hn::Load(int_tag, largest + g));
     hn::Store(hn::IfThenZeroElse(hn::Lt(of_group, hn::Set(d, kNegligible)), hn::Div(most, of_group)), d, inverse + g);
     hn::Store(hn::Div(of_group, most), d, scale + g);
   }

@@ -100,7 +100,8 @@ Expected Dot(const Emulation& x, const QuantizedWeights& weights, int64_t row) {
 TEST_P(QuantizedInt8Test, LinearIsThatOfRoundedActivations) {
   const struct {
     int64_t rows, out, in;
-  } shapes[] = {{0, 5, 64}, {1, 16, 64}, {2, 65, 192}, {3, 33, 200}, {7, 130, 128}, {33, 20, 256}, {1, 97, 17}};
+  } shapes[] = {{0, 5, 64},    {1, 16, 64},   {2, 65, 192}, {3, 33, 200},
+                {7, 130, 128}, {33, 20, 256}, {1, 97, 17},  {2, 20, 1100}};
   for (const auto& [name, quantization] : AllQuantizedCases()) {
     for (const auto& [rows, out, in] : shapes) {
       if (!ValidateQuantization(quantization, in).ok()) continue;
