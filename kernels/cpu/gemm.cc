@@ -86,12 +86,12 @@ void MultiplyTyped(const float* packed_rows, size_t rows, const PackedMatrix& we
                    size_t group_end, float* y) {
   const size_t out_features = weight.spec().out_features;
   const size_t chunks = weight.num_chunks();
-  const size_t tiles = NumTiles(rows);
+  const size_t tiles = FloatTiles::NumTiles(rows);
   // Deep products are cut so that a tile stays in the cache while the groups pass by.
-  const size_t tile_bytes = std::min<size_t>(rows, kTileRows) * chunks * kChunk * sizeof(float);
+  const size_t tile_bytes = std::min<size_t>(rows, FloatTiles::kTileRows) * chunks * kChunk * sizeof(float);
   const size_t depth_blocks = std::max<size_t>(1, (tile_bytes + kTileBytes - 1) / kTileBytes);
   const size_t chunk_block = (chunks + depth_blocks - 1) / depth_blocks;
-  const size_t row_bytes = std::max<size_t>(1, kTileRows * chunk_block * kChunk * sizeof(float));
+  const size_t row_bytes = std::max<size_t>(1, FloatTiles::kTileRows * chunk_block * kChunk * sizeof(float));
   const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / row_bytes);
   const auto* w = static_cast<const Weight*>(weight.data());
   FetchFirstWeights(w + group_begin * chunks * kGroupRows * kChunk);
@@ -102,8 +102,8 @@ void MultiplyTyped(const float* packed_rows, size_t rows, const PackedMatrix& we
         const Weight* group_weights = w + (group * chunks + chunk0) * kGroupRows * kChunk;
         const size_t outs = std::min(kGroupRows, out_features - group * kGroupRows);
         for (size_t tile = tile0; tile < std::min(tiles, tile0 + tile_block); ++tile) {
-          const size_t row = TileBegin(rows, tile);
-          const size_t tile_rows = TileBegin(rows, tile + 1) - row;
+          const size_t row = FloatTiles::TileBegin(rows, tile);
+          const size_t tile_rows = FloatTiles::TileBegin(rows, tile + 1) - row;
           MultiplyRows(tile_rows, packed_rows + (row * chunks + chunk0 * tile_rows) * kChunk, tile_rows * kChunk,
                        group_weights, depth, chunk0 > 0, outs, y + row * out_features + group * kGroupRows,
                        out_features);

@@ -1,6 +1,6 @@
 // y = x W^T for a range of W's rows, on one thread, from operands laid out for it.
 //
-// Rows are packed in tiles of at most kTileRows, [chunks][tile rows][16 columns] like PackedMatrix, tile after tile:
+// Rows are packed in tiles (FloatTiles), [chunks][tile rows][16 columns] like PackedMatrix, tile after tile:
 // a tile that starts with row r starts at element r * chunks * 16. The kernel keeps a tile's products with one group
 // of 4 weight rows in registers, so a weight is read from memory, and converted to float32, once per block of tiles
 // that fits the second-level cache. With one row it runs at the speed of memory, from some four on at that of the FMAs.
@@ -10,26 +10,23 @@
 #include <span>
 
 #include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/row_tiles.h"
 
 namespace switchyard {
 
-inline constexpr int64_t kTileRows = 6;
+using FloatTiles = RowTiles<6>;
 
 // Elements of `rows` packed rows of `columns` each.
 constexpr int64_t PackedRowsSize(int64_t rows, int64_t columns) {
   return rows * PackedMatrix::NumChunks(columns) * PackedMatrix::kChunk;
 }
 
-// Tile `i` of `rows` rows is [TileBegin(rows, i), TileBegin(rows, i + 1)); sizes differ by one at most.
-constexpr int64_t NumTiles(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
-constexpr int64_t TileBegin(int64_t rows, int64_t i) { return rows == 0 ? 0 : i * rows / NumTiles(rows); }
-
 // Packs tile `tile` of `rows` rows; source(r) is row r's data, float [columns]; packed as above.
 template <typename Source>
 void PackTile(int64_t rows, int64_t tile, int64_t columns, Source source, float* packed) {
   constexpr int64_t kChunk = PackedMatrix::kChunk;
-  const int64_t begin = TileBegin(rows, tile);
-  const int64_t tile_rows = TileBegin(rows, tile + 1) - begin;
+  const int64_t begin = FloatTiles::TileBegin(rows, tile);
+  const int64_t tile_rows = FloatTiles::TileBegin(rows, tile + 1) - begin;
   const int64_t full_chunks = columns / kChunk;
   float* out = packed + PackedRowsSize(begin, columns);
   for (int64_t r = 0; r < tile_rows; ++r) {

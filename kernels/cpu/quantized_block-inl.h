@@ -8,6 +8,7 @@
 #endif
 
 #include <algorithm>
+#include <type_traits>
 
 #include "hwy/highway.h"
 #include "kernels/cpu/quantized_matrix.h"
@@ -91,6 +92,54 @@ HWY_INLINE void StoreRow(const Vector* totals, size_t outs, float* HWY_RESTRICT 
     float row[QuantizedMatrix::kBlockRows];
     Unroll<kVectors>([&](auto v) SWITCHYARD_INLINE_LAMBDA { hn::StoreU(totals[v], d, row + v * kLanes); });
     std::copy_n(row, outs, out);
+  }
+}
+
+// The blocks [begin, end) of `weight`, kMost at a time, and what is left one by one: body(constant number, blocks,
+// first column of y, columns that exist).
+template <size_t kMost, typename Body>
+HWY_INLINE void ForBlocks(const QuantizedMatrix& weight, size_t begin, size_t end, Body body) {
+  const auto pass = [&](auto number, size_t i) SWITCHYARD_INLINE_LAMBDA {
+    QuantizedMatrix::Block blocks[number];
+    for (size_t b = 0; b < number; ++b) blocks[b] = weight.block(static_cast<int64_t>(i + b));
+    const size_t column = i * QuantizedMatrix::kBlockRows;
+    const size_t outs = std::min<size_t>(number * QuantizedMatrix::kBlockRows, weight.spec().out_features - column);
+    body(number, blocks, column, outs);
+  };
+  size_t i = begin;
+  for (; end - i >= kMost; i += kMost) pass(std::integral_constant<size_t, kMost>(), i);
+  for (; i < end; ++i) pass(std::integral_constant<size_t, 1>(), i);
+}
+
+// Passes rows by the blocks [block_begin, block_end) of `weight`: as many of their tiles at a time as a part of a
+// second-level cache holds, by kStep blocks at a time. Rows are packed by Tiles, a RowTiles: `steps` times kUnit
+// elements of every row of a tile. Calls body(constant number of rows, at most kRegisterRows, x, x_step, first row,
+// begin, end), where the rows start at x and go on x_step elements behind, for the blocks [begin, end).
+template <typename Tiles, size_t kUnit, size_t kRegisterRows, size_t kStep, typename Packed, typename Body>
+HWY_INLINE void PassTiles(const Packed* packed_rows, size_t rows, size_t steps, const QuantizedMatrix& weight,
+                          size_t block_begin, size_t block_end, Body body) {
+  constexpr size_t kTileBlockBytes = 512 * 1024;
+  const size_t tiles = Tiles::NumTiles(rows);
+  const size_t tile_bytes = std::max<size_t>(1, Tiles::kTileRows * steps * kUnit * sizeof(Packed));
+  const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / tile_bytes);
+  for (size_t i = block_begin; i < std::min(block_end, block_begin + kStep); ++i) {
+    FetchFirstWeights(weight.block(static_cast<int64_t>(i)).begin());
+  }
+  for (size_t tile0 = 0; tile0 < tiles; tile0 += tile_block) {
+    for (size_t block = block_begin; block < block_end; block += kStep) {
+      for (size_t tile = tile0; tile < std::min(tiles, tile0 + tile_block); ++tile) {
+        size_t row = Tiles::TileBegin(rows, tile);
+        const size_t end = Tiles::TileBegin(rows, tile + 1);
+        const size_t x_step = (end - row) * kUnit;
+        const Packed* x = packed_rows + row * steps * kUnit;
+        for (size_t now = 0; row < end; row += now, x += now * kUnit) {
+          now = std::min(end - row, kRegisterRows);
+          WithConstant<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
+            body(count, x, x_step, row, block, std::min(block + kStep, block_end));
+          });
+        }
+      }
+    }
   }
 }
 

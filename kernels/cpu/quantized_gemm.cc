@@ -23,8 +23,6 @@ constexpr size_t kRegisterRows = HWY_MAX_BYTES >= 64 ? 6 : 3;
 // Blocks side by side, so that the sums of few rows do not wait for each other.
 template <size_t kRows>
 constexpr size_t kBlocksOf = kRows <= 2 ? 4 / kRows : 1;
-// Of a second-level cache, for the tiles that share one reading of the weights.
-constexpr size_t kTileBlockBytes = 512 * 1024;
 
 struct Shape {
   size_t chunks;        // of 16 columns
@@ -153,57 +151,24 @@ void MultiplyTile(const float* x, size_t x_step, const QuantizedMatrix::Block* b
   for (size_t r = 0; r < kRows; ++r) std::copy_n(rows[r], outs, y + r * y_stride);
 }
 
-// Products of the rows of a tile with blocks [begin, end).
-template <typename Form, size_t kRows>
-void MultiplyRows(const float* x, size_t x_step, const QuantizedMatrix& weight, const Shape& shape, size_t begin,
-                  size_t end, float* y) {
-  const size_t out_features = weight.spec().out_features;
-  constexpr size_t kMost = kBlocksOf<kRows>;
-  for (size_t i = begin; i < end;) {
-    QuantizedMatrix::Block blocks[kMost];
-    const size_t now = end - i >= kMost ? kMost : 1;
-    for (size_t b = 0; b < now; ++b) blocks[b] = weight.block(static_cast<int64_t>(i + b));
-    const size_t column = i * QuantizedMatrix::kBlockRows;
-    const size_t outs = std::min(now * QuantizedMatrix::kBlockRows, out_features - column);
-    if (now == kMost) {
-      MultiplyTile<Form, kRows, kMost>(x, x_step, blocks, shape, outs, y + column, out_features);
-    } else {
-      MultiplyTile<Form, kRows, 1>(x, x_step, blocks, shape, outs, y + column, out_features);
-    }
-    i += now;
-  }
-}
-
 template <typename Form>
 void MultiplyForm(const float* packed_rows, size_t rows, const QuantizedMatrix& weight, size_t block_begin,
                   size_t block_end, float* y) {
+  const size_t out_features = weight.spec().out_features;
   const size_t chunks = PackedMatrix::NumChunks(weight.spec().in_features);
   const Shape shape = {.chunks = chunks,
                        .scale_chunks = weight.spec().quantization.group_size / kChunk,
                        .block_bytes = weight.block_bytes()};
-  const size_t tiles = NumTiles(rows);
-  const size_t tile_bytes = std::max<size_t>(1, kTileRows * chunks * kChunk * sizeof(float));
-  const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / tile_bytes);
-  // As many blocks as go side by side share the tiles' passing by.
-  constexpr size_t kStep = kBlocksOf<1>;
-  FetchFirstWeights(weight.block(static_cast<int64_t>(block_begin)).begin());
-  for (size_t tile0 = 0; tile0 < tiles; tile0 += tile_block) {
-    for (size_t block = block_begin; block < block_end; block += kStep) {
-      for (size_t tile = tile0; tile < std::min(tiles, tile0 + tile_block); ++tile) {
-        size_t row = TileBegin(rows, tile);
-        const size_t end = TileBegin(rows, tile + 1);
-        const size_t x_step = (end - row) * kChunk;
-        const float* x = packed_rows + row * chunks * kChunk;
-        for (size_t now = 0; row < end; row += now, x += now * kChunk) {
-          now = std::min(end - row, kRegisterRows);
-          float* out = y + row * weight.spec().out_features;
-          WithConstant<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
-            MultiplyRows<Form, count>(x, x_step, weight, shape, block, std::min(block + kStep, block_end), out);
-          });
-        }
-      }
-    }
-  }
+  PassTiles<FloatTiles, kChunk, kRegisterRows, kBlocksOf<1>>(
+      packed_rows, rows, chunks, weight, block_begin, block_end,
+      [&](auto count, const float* x, size_t x_step, size_t row, size_t begin, size_t end) SWITCHYARD_INLINE_LAMBDA {
+        ForBlocks<kBlocksOf<count>>(weight, begin, end,
+                                    [&](auto number, const QuantizedMatrix::Block* blocks, size_t column,
+                                        size_t outs) SWITCHYARD_INLINE_LAMBDA {
+                                      MultiplyTile<Form, count, number>(x, x_step, blocks, shape, outs,
+                                                                        y + row * out_features + column, out_features);
+                                    });
+      });
 }
 
 void Multiply(const float* packed_rows, int64_t rows, const QuantizedMatrix& weight, int64_t block_begin,

@@ -14,8 +14,6 @@ namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr size_t kGroupColumns = ActivationGroup::kColumns;
-// Of a second-level cache, for the tiles that share one reading of the weights.
-constexpr size_t kTileBlockBytes = 512 * 1024;
 constexpr float kNf4Steps = 127.0f;
 
 // What a product with blocks of weights side by side is made of.
@@ -23,7 +21,6 @@ struct BlockShape {
   size_t column_groups;  // of 32 columns
   size_t scale_groups;   // column groups with one scale
   size_t block_bytes;
-  size_t outs;  // rows that exist
 };
 
 // NF4's values as bytes.
@@ -61,7 +58,7 @@ int32_t DotOfGroup(const uint8_t* codes, const ActivationGroup& x) {
 
 template <typename Form, Int8Dot, size_t kRows, size_t kNumBlocks>
 void MultiplyTile(const ActivationGroup* x, size_t x_step, const QuantizedMatrix::Block* blocks,
-                  const BlockShape& shape, float* y, size_t /*y_stride*/) {
+                  const BlockShape& shape, size_t outs, float* y, size_t /*y_stride*/) {
   const QuantizedMatrix::Block& block = blocks[0];
   const Floats d;
   float totals[QuantizedMatrix::kBlockRows] = {};
@@ -72,7 +69,7 @@ void MultiplyTile(const ActivationGroup* x, size_t x_step, const QuantizedMatrix
       hn::StoreU(LoadScales<Form>(block, g, v), d, scales + v * kLanes);
       hn::StoreU(LoadZeros<Form>(block, g, v), d, zeros + v * kLanes);
     }
-    for (size_t row = 0; row < shape.outs; ++row) {
+    for (size_t row = 0; row < outs; ++row) {
       float sum = 0;
       for (size_t c = first; c < end; ++c) {
         const ActivationGroup& group = x[c * x_step];
@@ -83,7 +80,7 @@ void MultiplyTile(const ActivationGroup* x, size_t x_step, const QuantizedMatrix
       totals[row] += sum * scales[row];
     }
   }
-  for (size_t row = 0; row < shape.outs; ++row) {
+  for (size_t row = 0; row < outs; ++row) {
     y[row] = Form::kFormat == WeightFormat::kNf4 ? totals[row] / kNf4Steps : totals[row];
   }
 }
@@ -155,10 +152,10 @@ HWY_INLINE ByteVector FromHalves(ByteVector halves, ByteVector nf4) {
 }
 
 // Products of kRows rows of a tile with kNumBlocks blocks. x: first of the rows in the tile's first column group;
-// x_step: elements from one column group to the next. y: first row and column.
+// x_step: elements from one column group to the next. y: first row and column; outs: columns that exist.
 template <typename Form, Int8Dot kDot, size_t kRows, size_t kNumBlocks>
 void MultiplyTile(const ActivationGroup* HWY_RESTRICT x, size_t x_step, const QuantizedMatrix::Block* blocks,
-                  const BlockShape& shape, float* HWY_RESTRICT y, size_t y_stride) {
+                  const BlockShape& shape, size_t outs, float* HWY_RESTRICT y, size_t y_stride) {
   const Floats d;
   const Ints int_tag;
   const Bytes byte_tag;
@@ -237,68 +234,33 @@ void MultiplyTile(const ActivationGroup* HWY_RESTRICT x, size_t x_step, const Qu
   }
   Unroll<kRows * kNumBlocks>([&](auto i) SWITCHYARD_INLINE_LAMBDA {
     constexpr size_t kFirst = i % kNumBlocks * QuantizedMatrix::kBlockRows;  // only the last block may have fewer
-    StoreRow(totals + i * kVectors, std::min<size_t>(QuantizedMatrix::kBlockRows, shape.outs - kFirst),
+    StoreRow(totals + i * kVectors, std::min<size_t>(QuantizedMatrix::kBlockRows, outs - kFirst),
              y + i / kNumBlocks * y_stride + kFirst);
   });
 }
 
 #endif
 
-// Products of kRows rows of a tile with blocks [begin, end).
-template <typename Form, Int8Dot kDot, size_t kRows>
-void MultiplyRows(const ActivationGroup* x, size_t x_step, const QuantizedMatrix& weight, size_t begin, size_t end,
-                  float* y) {
-  constexpr size_t kMost = kBlocksOf<kRows>;
-  const size_t out_features = weight.spec().out_features;
-  BlockShape shape = {.column_groups = static_cast<size_t>(NumActivationGroups(weight.spec().in_features)),
-                      .scale_groups = weight.spec().quantization.group_size / kGroupColumns,
-                      .block_bytes = weight.block_bytes(),
-                      .outs = 0};
-  for (size_t i = begin; i < end;) {
-    const size_t now = end - i >= kMost ? kMost : 1;
-    QuantizedMatrix::Block blocks[kMost];
-    for (size_t b = 0; b < now; ++b) blocks[b] = weight.block(static_cast<int64_t>(i + b));
-    const size_t column = i * QuantizedMatrix::kBlockRows;
-    shape.outs = std::min(now * QuantizedMatrix::kBlockRows, out_features - column);
-    if (now == kMost) {
-      MultiplyTile<Form, kDot, kRows, kMost>(x, x_step, blocks, shape, y + column, out_features);
-    } else {
-      MultiplyTile<Form, kDot, kRows, 1>(x, x_step, blocks, shape, y + column, out_features);
-    }
-    i += now;
-  }
-}
-
 template <typename Form, Int8Dot kDot>
 void MultiplyBlocks(const ActivationGroup* packed_rows, size_t rows, const QuantizedMatrix& weight, size_t block_begin,
                     size_t block_end, float* y) {
   const size_t out_features = weight.spec().out_features;
   const size_t column_groups = NumActivationGroups(weight.spec().in_features);
-  const size_t tiles = Int8Rows::NumTiles(rows);
-  const size_t tile_bytes = Int8Rows::kTileRows * column_groups * sizeof(ActivationGroup);
-  const size_t tile_block = std::max<size_t>(1, kTileBlockBytes / std::max<size_t>(1, tile_bytes));
-  // As many blocks as go side by side share the tiles' passing by.
-  constexpr size_t kStep = kBlocksOf<kRegisterRows>;
-  for (size_t i = block_begin; i < std::min(block_end, block_begin + kStep); ++i) {
-    FetchFirstWeights(weight.block(static_cast<int64_t>(i)).begin());
-  }
-  for (size_t tile0 = 0; tile0 < tiles; tile0 += tile_block) {
-    for (size_t block = block_begin; block < block_end; block += kStep) {
-      for (size_t tile = tile0; tile < std::min(tiles, tile0 + tile_block); ++tile) {
-        size_t row = Int8Rows::TileBegin(rows, tile);
-        const size_t end = Int8Rows::TileBegin(rows, tile + 1);
-        const size_t tile_rows = end - row;
-        const ActivationGroup* x = packed_rows + row * column_groups;
-        for (size_t now = 0; row < end; row += now, x += now) {
-          now = std::min(end - row, kRegisterRows);
-          float* out = y + row * out_features;
-          WithConstant<kRegisterRows>(now, [&](auto count) SWITCHYARD_INLINE_LAMBDA {
-            MultiplyRows<Form, kDot, count>(x, tile_rows, weight, block, std::min(block + kStep, block_end), out);
+  const BlockShape shape = {.column_groups = column_groups,
+                            .scale_groups = weight.spec().quantization.group_size / kGroupColumns,
+                            .block_bytes = weight.block_bytes()};
+  PassTiles<Int8Rows, 1, kRegisterRows, kBlocksOf<kRegisterRows>>(
+      packed_rows, rows, column_groups, weight, block_begin, block_end,
+      [&](auto count, const ActivationGroup* x, size_t x_step, size_t row, size_t begin, size_t end)
+          SWITCHYARD_INLINE_LAMBDA {
+            ForBlocks<kBlocksOf<count>>(
+                weight, begin, end,
+                [&](auto number, const QuantizedMatrix::Block* blocks, size_t column, size_t outs)
+                    SWITCHYARD_INLINE_LAMBDA {
+                      MultiplyTile<Form, kDot, count, number>(x, x_step, blocks, shape, outs,
+                                                              y + row * out_features + column, out_features);
+                    });
           });
-        }
-      }
-    }
-  }
 }
 
 void Multiply(Int8Dot dot, const ActivationGroup* packed_rows, int64_t rows, const QuantizedMatrix& weight,

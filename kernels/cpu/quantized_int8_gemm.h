@@ -14,18 +14,14 @@
 #include "absl/functional/function_ref.h"
 #include "kernels/cpu/quantized_activations.h"
 #include "kernels/cpu/quantized_matrix.h"
+#include "kernels/cpu/row_tiles.h"
 
 namespace switchyard {
 
 // Rows are packed in tiles, [column groups][tile rows], tile after tile: a tile that starts with row r starts at
 // element r * NumActivationGroups(columns).
-struct Int8Rows {
-  static constexpr int64_t kTileRows = 8;
-
+struct Int8Rows : RowTiles<8> {
   static int64_t PackedSize(int64_t rows, int64_t columns) { return rows * NumActivationGroups(columns); }
-  // Tile `i` of `rows` rows is [TileBegin(rows, i), TileBegin(rows, i + 1)); sizes differ by one at most.
-  static constexpr int64_t NumTiles(int64_t rows) { return (rows + kTileRows - 1) / kTileRows; }
-  static constexpr int64_t TileBegin(int64_t rows, int64_t i) { return rows == 0 ? 0 : i * rows / NumTiles(rows); }
   // Rounds tile `tile` of `rows` rows, [weight.spec().in_features]; source(r) is row r's data.
   static void PackTile(int64_t rows, int64_t tile, const QuantizedMatrix& weight,
                        absl::FunctionRef<const float*(int64_t)> source, ActivationGroup* packed);

@@ -16,12 +16,11 @@ namespace {
 
 // Rows of float32, as gemm.h and quantized_gemm.h take them.
 template <typename WeightType>
-struct Float32Rows {
+struct Float32Rows : FloatTiles {
   using Weight = WeightType;
   using Packed = float;
 
   static int64_t PackedSize(int64_t rows, int64_t columns) { return PackedRowsSize(rows, columns); }
-  static int64_t NumTiles(int64_t rows) { return switchyard::NumTiles(rows); }
   static void PackTile(int64_t rows, int64_t tile, const Weight& weight, RowSource source, float* packed) {
     switchyard::PackTile(rows, tile, weight.spec().in_features, source, packed);
   }
