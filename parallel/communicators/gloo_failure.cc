@@ -31,6 +31,7 @@ absl::Status GlooMesh::ExamineLosses(int awaited_rank) {
     if (!notice.ok()) return Fail(notice);
     std::unique_lock lock(mu_);
     const bool envelope_lost = peers_[r].awaited && !peers_[r].next_has_arrived;
+    peers_[r].lost_without_reason = !envelope_lost;  // Lost() may hear of one yet
     lock.unlock();
     if (envelope_lost) return Lost(r, "connection closed");
   }
@@ -89,18 +90,20 @@ absl::Status GlooMesh::Health() const {
   const std::lock_guard lock(mu_);
   if (!failure_.ok()) return failure_;
   for (int r = 0; r < size_; ++r) {
-    if (peers_[r].lost) return absl::UnavailableError(absl::StrCat(NameOf(r), " is lost: connection closed"));
+    if (peers_[r].lost_without_reason) {
+      return absl::UnavailableError(absl::StrCat(NameOf(r), " is lost: connection closed"));
+    }
   }
   return absl::OkStatus();
 }
 
-absl::Status GlooMesh::Fail(const absl::Status& reason) {
-  {
-    const std::lock_guard lock(mu_);
-    if (!failure_.ok()) return failure_;
-    failure_ = reason;
-    Wake();
-  }
+absl::Status GlooMesh::Fail(const absl::Status& reason) { return Fail(reason, std::unique_lock(mu_)); }
+
+absl::Status GlooMesh::Fail(const absl::Status& reason, std::unique_lock<std::mutex> lock) {
+  if (!failure_.ok()) return failure_;
+  failure_ = reason;
+  Wake();
+  lock.unlock();
   SendNotices(reason);
   return reason;
 }
@@ -132,26 +135,30 @@ void GlooMesh::Watch() {
     if (absl::Now() > deadline_) {
       const absl::Status reason = absl::DeadlineExceededError(absl::StrCat(
           Name(kind_), ": ", NameOf(waiting_rank_), " did not take part within ", absl::FormatDuration(timeout_)));
-      lock.unlock();
-      Fail(reason).IgnoreError();
+      Fail(reason, std::move(lock)).IgnoreError();
       return;
     }
     bool lost = false;
     absl::Status notice;
     for (int r = 0; r < size_; ++r) {
-      if (r == rank_ || peers_[r].lost) continue;
-      // Returns at once, with what happened to the connection.
-      peers_[r].watch->AbortWait(Direction::kReceive);
-      if (peers_[r].watch->Wait(Direction::kReceive, kAtOnce).error.empty()) continue;
-      peers_[r].lost = lost = true;
+      if (r == rank_) continue;
+      Peer& peer = peers_[r];
+      if (!peer.lost) {
+        // Returns at once, with what happened to the connection.
+        peer.watch->AbortWait(Direction::kReceive);
+        if (peer.watch->Wait(Direction::kReceive, kAtOnce).error.empty()) continue;
+        peer.lost = lost = true;
+      }
       // In a call the rank's thread looks itself. Outside of one, a peer that is gone without a word may have done its
       // part of the next call before.
-      if (!in_call_) notice.Update(TakeNotice(r));
+      if (in_call_ || peer.lost_without_reason) continue;
+      notice.Update(TakeNotice(r));
+      peer.lost_without_reason = notice.ok();
     }
     if (lost || waits_briefly_) Wake();
     if (!notice.ok()) {
-      lock.unlock();
-      Fail(notice).IgnoreError();
+      // In one piece with the finding: nobody is to hear of the connection alone.
+      Fail(notice, std::move(lock)).IgnoreError();
       return;
     }
   }

@@ -58,7 +58,8 @@ class GlooMesh final : public Mesh {
     // Guarded by mu_.
     bool awaited = false;  // its envelope of the call in progress has not arrived
     bool lost = false;
-    bool loss_examined = false;
+    bool loss_examined = false;        // in a call
+    bool lost_without_reason = false;  // what it said last was read, and gives none
   };
 
   absl::Status SendTo(int r, const CallSignature& call, std::span<const std::span<const std::byte>> parts);
@@ -78,6 +79,7 @@ class GlooMesh final : public Mesh {
 
   // Keeps the first reason, tells the others, and closes all connections.
   absl::Status Fail(const absl::Status& reason);
+  absl::Status Fail(const absl::Status& reason, std::unique_lock<std::mutex> lock);  // of mu_
   void SendNotices(const absl::Status& reason);
   void Wake();
   void Watch();

@@ -35,6 +35,21 @@ TEST_P(CommunicatorHealth, TellsTheReasonOfAnAbortToRanksThatAreIdle) {
   for (const auto& communicator : group) EXPECT_EQ(AwaitFailure(*communicator), reason);
 }
 
+// Whoever asks all the time hears of nothing before the reason: a rank that was told closes its connections as well.
+TEST_P(CommunicatorHealth, TellsNothingBeforeTheReasonOfAnAbort) {
+  const absl::Status reason = absl::UnavailableError("rank 1 ran out of memory");
+  for (int round = 0; round < 10; ++round) {
+    const auto group = MakeGroup(GetParam(), 3, kLong);
+    RunRanks(3, [&](int rank) {
+      if (rank == 1) return group[rank]->Abort(reason);
+      const absl::Time limit = absl::Now() + kLong;
+      absl::Status first;
+      while (first.ok() && absl::Now() < limit) first = group[rank]->Health();
+      EXPECT_EQ(first, reason);
+    });
+  }
+}
+
 TEST_P(CommunicatorHealth, IsWhatFurtherCallsReturn) {
   const auto group = MakeGroup(GetParam(), 2, absl::Milliseconds(200));
   const absl::Status failure = group[0]->Barrier();
