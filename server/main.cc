@@ -1,4 +1,6 @@
 // The switchyard binary: reads the command line and hands over to a command.
+#include <jemalloc/jemalloc.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
@@ -21,6 +23,13 @@ namespace {
 std::optional<std::string> ReadEnvironment(const std::string& name) {
   const char* value = std::getenv(name.c_str());
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+// A thread of the allocator's gives freed memory back to the system, also where nobody allocates any more. Without one
+// it is kept, no more than that.
+void GiveBackFreedMemory() {
+  bool enabled = true;
+  mallctl("background_thread", nullptr, nullptr, &enabled, sizeof(enabled));
 }
 
 // Ranks that share a GPU share its context. NCCL refuses them without the first variable, which it reads when it
@@ -71,6 +80,7 @@ int main(int argc, char** argv) {
     return switchyard::kExitOk;
   }
   switchyard::SetUpLogging(line->settings->log);
+  GiveBackFreedMemory();
   LetRanksShareGpus(line->settings->engine.gpus);
   return Run(*line->settings);
 }

@@ -4,7 +4,7 @@ set -euo pipefail
 
 packages=(
   build-essential ccache cmake git ninja-build mold pkg-config
-  libabsl-dev libboost1.81-dev libboost-context1.81-dev libdnnl-dev libgloo-dev libgrpc++-dev libhwy-dev libpcre2-dev libprotobuf-dev libsentencepiece-dev
+  libabsl-dev libboost1.81-dev libboost-context1.81-dev libdnnl-dev libgloo-dev libgrpc++-dev libhwy-dev libjemalloc-dev libpcre2-dev libprotobuf-dev libsentencepiece-dev
   libssl-dev libutf8proc-dev libcli11-dev libspdlog-dev nlohmann-json3-dev prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc
   libbenchmark-dev libgmock-dev libgtest-dev
   curl python3 python3-venv

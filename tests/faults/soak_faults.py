@@ -18,7 +18,7 @@ from switchyard.v1 import generation_pb2
 
 import faults
 import harness
-from test_clients import BOMBS, start_and_vanish
+from test_clients import BOMBS, start_and_vanish, throw_bomb
 from test_http_attacks import DEEP, OUT_OF_RANGE
 
 POISONED_TOKEN = 1234
@@ -131,12 +131,7 @@ def numbers_out_of_their_range(server, dice):
 
 
 def bombs(server, dice):
-    throw(server, dice.choice(BOMBS))
-
-
-def throw(server, bomb):
-    expect(post(server, "/v1/chat/completions", json={
-        "messages": [{"role": "user", "content": "x"}], "max_tokens": 4, **bomb}), 400, 413)
+    throw_bomb(server, dice.choice(BOMBS))
 
 
 def crowds(server, dice):
@@ -186,9 +181,9 @@ WEIGHTS = {
 
 
 def warm_up(server):
-    """Everything once: what the allocator keeps of the dearest ones (some 150 MiB of grammar bombs) is no growth later."""
+    """Everything once, so that first times are no growth later."""
     dice = random.Random(0)
     for kind in WEIGHTS:
         kind(server, dice)
     for bomb in BOMBS:
-        throw(server, bomb)
+        throw_bomb(server, bomb)

@@ -143,10 +143,25 @@ BOMBS = [
 ]
 
 
+def throw_bomb(server, bomb):
+    """A chat request with the bomb's fields, which is refused."""
+    body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 4, **bomb}
+    reply = httpx.post(server.url + "/v1/chat/completions", json=body, timeout=harness.PATIENCE)
+    assert reply.status_code in (400, 413), reply.text
+
+
 def test_template_and_grammar_bombs(attacked):
     for bomb in BOMBS:
-        body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 4, **bomb}
         begin = time.monotonic()
-        reply = httpx.post(attacked.url + "/v1/chat/completions", json=body, timeout=harness.PATIENCE)
-        assert reply.status_code in (400, 413), reply.text
+        throw_bomb(attacked, bomb)
         assert time.monotonic() - begin < harness.PATIENCE / 2
+
+
+def test_memory_of_bombs_goes_back_to_the_system(tmp_path):
+    with harness.Server(tmp_path, "--kv-cache", "32MiB") as server:
+        faults.warm_up(server)
+        before = faults.resident_bytes(server.process.pid)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda bomb: throw_bomb(server, bomb), BOMBS * 4))
+        harness.wait_until(lambda: faults.resident_bytes(server.process.pid) < before + 48 * 2**20,
+                           f"no more than 48 MiB over {before / 2**20:.0f} are resident")

@@ -6,6 +6,7 @@ The load is modest (a fraction of a core), so that it can run for an hour beside
 import collections
 import os
 import random
+import statistics
 import threading
 import time
 
@@ -42,10 +43,10 @@ class MixedClient(threading.Thread):
 
 
 def growth(samples):
-    """What the second half holds at most over what the second quarter held; the first is for warming up. Fewer than four
-    samples do not tell."""
+    """What the last quarter holds over what the second held, as medians: what stays, not what one request takes while it
+    runs. The first quarter is for warming up. Fewer than four samples do not tell."""
     quarter = len(samples) // 4
-    return 0 if quarter == 0 else max(samples[2 * quarter:]) - max(samples[quarter:2 * quarter])
+    return 0 if quarter == 0 else statistics.median(samples[-quarter:]) - statistics.median(samples[quarter:2 * quarter])
 
 
 def mebibytes(samples):
