@@ -25,7 +25,7 @@ class DeviceReportTest : public testing::Test {
 
   static DeviceReportOptions Options(std::vector<int> gpus = {}) {
     return {.gpus = std::move(gpus),
-            .collective_timeout = absl::Seconds(20),
+            .collective_timeout = absl::Seconds(120),
             .sizes = {.small_bytes = 1'000, .large_bytes = 200'000}};
   }
   static DeviceReport Collect(const DeviceReportOptions& options) {

@@ -26,7 +26,7 @@ EngineConfig TwoGpus() {
           .page_size = 4,
           .dtype = DType::kFloat16,
           .gpu_reserve_bytes = 0,
-          .collective_timeout = absl::Seconds(20)};
+          .collective_timeout = absl::Seconds(120)};
 }
 
 class EmulatedFaultTest : public testing::Test {
