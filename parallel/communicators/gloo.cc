@@ -112,7 +112,7 @@ absl::Status GlooMesh::SendTo(int r, const CallSignature& call, std::span<const 
 absl::Status GlooMesh::ReceiveFrom(int r, const CallSignature& call, std::span<const std::span<std::byte>> parts) {
   Peer& peer = peers_[r];
   GlooBuffer& envelope = *peer.receive[peer.turn];
-  if (!std::exchange(peer.next_has_arrived, false)) {
+  if (!std::exchange(peer.arrived[peer.turn], false)) {
     const absl::Status status = Await(r, envelope, Direction::kReceive);
     if (!status.ok()) return status;
   }

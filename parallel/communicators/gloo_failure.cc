@@ -22,18 +22,24 @@ constexpr absl::Duration kNoticeTime = absl::Milliseconds(500);
 // A peer that is gone fails this call only if this rank still waits for it, or if its last words say so.
 absl::Status GlooMesh::ExamineLosses(int awaited_rank) {
   for (int r = 0; r < size_; ++r) {
+    const Peer& peer = peers_[r];
+    bool heard = false;
     {
       const std::lock_guard lock(mu_);
       if (!failure_.ok()) return failure_;
-      if (r == awaited_rank || !peers_[r].lost || std::exchange(peers_[r].loss_examined, true)) continue;
+      if (r == awaited_rank || !peer.lost) continue;
+      heard = peer.lost_without_reason;
     }
-    const absl::Status notice = TakeNotice(r);
+    const absl::Status notice = heard ? absl::OkStatus() : TakeNotice(r);
     if (!notice.ok()) return Fail(notice);
-    std::unique_lock lock(mu_);
-    const bool envelope_lost = peers_[r].awaited && !peers_[r].next_has_arrived;
-    peers_[r].lost_without_reason = !envelope_lost;  // Lost() may hear of one yet
-    lock.unlock();
-    if (envelope_lost) return Lost(r, "connection closed");
+    {
+      const std::lock_guard lock(mu_);
+      if (!peer.awaited || peer.arrived[peer.turn]) {
+        peers_[r].lost_without_reason = true;
+        continue;
+      }
+    }
+    return Lost(r, "connection closed");
   }
   return absl::OkStatus();
 }
@@ -57,7 +63,7 @@ absl::Status GlooMesh::AwaitNotice(absl::Time deadline) {
     std::vector<int> still_open;
     for (const int r : open) {
       Peer& peer = peers_[r];
-      GlooBuffer::Outcome outcome{.done = std::exchange(peer.next_has_arrived, false)};
+      GlooBuffer::Outcome outcome{.done = std::exchange(peer.arrived[peer.turn], false)};
       if (!outcome.done) {
         {
           const std::lock_guard lock(mu_);
@@ -77,13 +83,17 @@ absl::Status GlooMesh::AwaitNotice(absl::Time deadline) {
   return absl::OkStatus();
 }
 
-// What a lost peer said last, if that was a notice. Another envelope is kept for the call that it belongs to.
+// What a lost peer said last, if that was a notice: behind its part of a call, perhaps. Other envelopes are kept for
+// the calls that they belong to.
 absl::Status GlooMesh::TakeNotice(int r) {
   Peer& peer = peers_[r];
-  if (!peer.next_has_arrived) {
-    peer.next_has_arrived = peer.receive[peer.turn]->Wait(Direction::kReceive, kAtOnce).done;
+  for (const int turn : {peer.turn, 1 - peer.turn}) {
+    if (!peer.arrived[turn]) peer.arrived[turn] = peer.receive[turn]->Wait(Direction::kReceive, kAtOnce).done;
+    if (!peer.arrived[turn]) break;
+    absl::Status notice = ReadNotice(peer.received[turn]);
+    if (!notice.ok()) return notice;
   }
-  return peer.next_has_arrived ? ReadNotice(peer.received[peer.turn]) : absl::OkStatus();
+  return absl::OkStatus();
 }
 
 absl::Status GlooMesh::Health() const {

@@ -53,12 +53,11 @@ class GlooMesh final : public Mesh {
     std::unique_ptr<GlooBuffer> send;
     std::unique_ptr<GlooBuffer> watch;
     // The rank's thread while in_call_; guarded by mu_ otherwise.
-    int turn = 0;                   // which of the two envelopes is the next
-    bool next_has_arrived = false;  // and was taken from Gloo already
+    int turn = 0;          // which of the two envelopes is the next
+    bool arrived[2] = {};  // and was taken from Gloo already
     // Guarded by mu_.
     bool awaited = false;  // its envelope of the call in progress has not arrived
     bool lost = false;
-    bool loss_examined = false;        // in a call
     bool lost_without_reason = false;  // what it said last was read, and gives none
   };
 

@@ -50,6 +50,23 @@ TEST_P(CommunicatorHealth, TellsNothingBeforeTheReasonOfAnAbort) {
   }
 }
 
+// Rank 1 gives up in the middle of a call, in which rank 2 waits for rank 0 as well; rank 0 is idle.
+TEST_P(CommunicatorHealth, TellsTheReasonOfARankThatHadDoneItsPart) {
+  const auto group = MakeGroup(GetParam(), 3, kLong);
+  const absl::Status reason = absl::UnavailableError("rank 1 ran out of memory");
+  RunRanks(4, [&](int thread) {
+    if (thread == 3) {
+      absl::SleepFor(absl::Milliseconds(200));  // the others' parts are under way
+      group[1]->Abort(reason);
+    } else if (thread == 0) {
+      EXPECT_EQ(AwaitFailure(*group[0]), reason);
+    } else {
+      EXPECT_EQ(group[thread]->Barrier(), reason);
+      EXPECT_EQ(group[thread]->Health(), reason);
+    }
+  });
+}
+
 TEST_P(CommunicatorHealth, IsWhatFurtherCallsReturn) {
   const auto group = MakeGroup(GetParam(), 2, absl::Milliseconds(200));
   const absl::Status failure = group[0]->Barrier();
